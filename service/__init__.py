@@ -1,0 +1,1 @@
+"""The authentication service: decisions, the writer, and the doors people come through."""
