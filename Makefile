@@ -3,6 +3,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+.NOTPARALLEL:
 .PHONY: help serve test check lint bench lock clean
 
 VENV := .venv
@@ -12,7 +13,8 @@ PYTHON ?=
 # Handed on to the command: make serve ARGS="--http 127.0.0.1:9000", make test ARGS="tests/test_packaging.py -q".
 ARGS ?=
 
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Twice quiet: errors are shown, advice is not.
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 INSTALL_LOCKED := $(PIP) install --require-hashes --requirement
 # hatchling came with the lock file, so that building needs nothing from elsewhere.
 INSTALL_PROJECT := $(PIP) install --no-deps --no-build-isolation --editable .
@@ -50,11 +52,15 @@ clean: ## Remove the environment and everything that was generated
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An empty file marks each finished installation; it is made again when what it was made from has changed.
+# The sets contain one another, so a wider one stands for the narrower ones as well.
+$(VENV)/.runtime: STANDS_FOR := .runtime
+$(VENV)/.test: STANDS_FOR := .runtime .test
+$(VENV)/.check: STANDS_FOR := .runtime .test .check
 $(VENV)/.runtime $(VENV)/.test $(VENV)/.check: $(VENV)/.%: requirements/%.txt pyproject.toml $(VENV)/pyvenv.cfg
 	@echo "Installing requirements/$*.txt and gatebook into $(VENV)"
 	@$(INSTALL_LOCKED) requirements/$*.txt
 	@$(INSTALL_PROJECT)
-	@touch $@
+	@cd $(VENV) && touch $(STANDS_FOR)
 
 $(VENV)/pyvenv.cfg:
 	@for python in $(PYTHON) python3.11 python3.12 python3.13 python3; do \
