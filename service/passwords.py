@@ -1,0 +1,311 @@
+"""Argon2id in a few threads of its own: bounded, one at a time for each account, the same cost for unknown accounts.
+
+The workers are dedicated threads with one queue. A thread borrowed from Trio for each hash costs no more by itself, but
+waits for the event loop between two hashes, and while HTTP saturates the loop that is most of the time.
+"""
+
+import math
+import os
+import secrets
+import threading
+import time
+from base64 import b64encode
+from collections.abc import Callable, Hashable
+from queue import SimpleQueue
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+import trio
+from argon2 import PasswordHasher, Type, extract_parameters
+from argon2.exceptions import HashingError as Argon2HashingError
+from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
+from msgspec import Struct
+from outcome import Error, Outcome, capture
+
+from service.errors import Overloaded, Unavailable
+
+__all__ = ["HashingCost", "HashingGauges", "Passwords", "Verified"]
+
+# What one pass over one KiB takes on a plain core: the estimate until the first hashes were measured.
+_SECONDS_PER_KIB: Final = 0.45e-6
+# How much the newest measurement weighs.
+_NEWEST: Final = 0.2
+
+
+class HashingCost(Struct, frozen=True):
+    """Parameters of Argon2id (RFC 9106); the defaults are OWASP's. `memory` is in KiB, `time` in passes."""
+
+    memory: int = 19_456
+    time: int = 2
+    parallelism: int = 1
+
+
+class Verified(Struct, frozen=True):
+    """What came of a check. `needs_rehash`: it matches, and the parameters were raised since it was hashed."""
+
+    matches: bool
+    needs_rehash: bool = False
+
+
+class HashingGauges(Protocol):
+    """Who wants to know how busy the workers are. Called on Trio's thread."""
+
+    def hashing(self, *, in_flight: int, waiting: int) -> None:
+        """So many hashes are being worked on, so many wait for a worker or for their account's turn."""
+
+    def hashing_refused(self) -> None:
+        """One was refused because too much was waiting."""
+
+
+T = TypeVar("T")
+
+
+class _Job(Generic[T]):
+    """One hash or check. `claim` goes to whoever takes it first: a worker to do it, or its caller to withdraw it."""
+
+    # Set before `done` is.
+    outcome: Outcome[T]
+
+    def __init__(self, work: Callable[[], T], account: Hashable) -> None:
+        self.work = work
+        self.account = account
+        self.claim = threading.Lock()
+        self.done = trio.Event()
+        self.seconds = 0.0
+
+
+class Passwords:
+    """Hashes passwords and checks them. The async half needs `run` running; the sync half is for the command line.
+
+    `workers` is the number of threads, 0 for one per core; `longest_wait` how many seconds of estimated work may wait
+    before another is refused.
+    """
+
+    def __init__(
+        self,
+        cost: HashingCost | None = None,
+        *,
+        workers: int = 0,
+        longest_wait: float = 2.0,
+        gauges: HashingGauges | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.cost = cost or HashingCost()
+        self.workers = workers or usable_cores()
+        self._longest_wait = longest_wait
+        self._gauges = gauges
+        self._clock = clock
+        self._hasher = PasswordHasher(
+            time_cost=self.cost.time,
+            memory_cost=self.cost.memory,
+            parallelism=self.cost.parallelism,
+            hash_len=32,
+            salt_len=16,
+            type=Type.ID,
+        )
+        self._unknown = _hash_of_nobody(self.cost)
+        self._seconds_each = self.cost.memory * self.cost.time * _SECONDS_PER_KIB
+        # Unbounded by itself: `_refuse_when_behind` is the bound.
+        self._queue: SimpleQueue[_Job[Any] | None] = SimpleQueue()
+        self._dispatched = 0
+        # Each account with a job dispatched, and who waits for it, in order of arrival.
+        self._turns: dict[Hashable, dict[_Job[Any], None]] = {}
+        self._parked = 0
+        self._running = False
+
+    @property
+    def seconds_each(self) -> float:
+        """How long one hash takes, as estimated from the latest ones."""
+        return self._seconds_each
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the workers until cancelled. Started in the nursery that holds the service's other tasks.
+
+        When it ends, whoever still waits is told that the service cannot answer; hashes under way are finished first.
+        """
+        token = trio.lowlevel.current_trio_token()
+        threads = [
+            threading.Thread(target=self._work, args=(token,), name=f"passwords-{number}", daemon=True)
+            for number in range(1, self.workers + 1)
+        ]
+        self._running = True
+        for thread in threads:
+            thread.start()
+        try:
+            task_status.started()
+            await trio.sleep_forever()
+        finally:
+            self._running = False
+            self._refuse_all_waiting()
+            for _ in threads:
+                self._queue.put(None)
+            with trio.CancelScope(shield=True):
+                # At most one hash long: nothing is left in the queue.
+                for thread in threads:
+                    await trio.to_thread.run_sync(thread.join)
+
+    async def hash(self, password: str, account: Hashable = None) -> str:
+        """Return the encoded hash of a prepared password, with a salt of its own.
+
+        Raises:
+            Overloaded: too much is waiting already.
+            Unavailable: the hash could not be computed (no memory), or the workers are not running.
+        """
+        return await self._done(lambda: self.hash_now(password), account)
+
+    async def verify(self, encoded: str | None, password: str, account: Hashable) -> Verified:
+        """Check a prepared password against an encoded hash; None stands for an account that does not exist.
+
+        `account` is what only one check at a time may be under way for: the identifier as compared, so that unknown
+        accounts wait their turn as known ones do.
+
+        Raises:
+            Overloaded: too much is waiting already, in all or for this account.
+            Unavailable: the check could not be made. It says nothing about the password.
+        """
+        return await self._done(lambda: self.verify_now(encoded, password), account)
+
+    def hash_now(self, password: str) -> str:
+        """Return the encoded hash, on the calling thread.
+
+        Raises:
+            Unavailable: it could not be computed.
+        """
+        try:
+            return self._hasher.hash(password)
+        except Argon2HashingError as fault:
+            raise Unavailable(f"Argon2 could not hash: {fault}") from None
+
+    def verify_now(self, encoded: str | None, password: str) -> Verified:
+        """Check on the calling thread; see `verify`.
+
+        Raises:
+            Unavailable: the check could not be made.
+        """
+        try:
+            self._hasher.verify(self._unknown if encoded is None else encoded, password)
+        except VerifyMismatchError:
+            return Verified(matches=False)
+        except (InvalidHashError, VerificationError) as fault:
+            raise Unavailable(f"Argon2 could not verify: {type(fault).__name__}") from None
+        # Nobody knows a password for the hash of nobody, and if they did it would still be nobody's.
+        return Verified(matches=encoded is not None, needs_rehash=encoded is not None and self._is_weaker(encoded))
+
+    def _is_weaker(self, encoded: str) -> bool:
+        kept = extract_parameters(encoded)
+        return (
+            kept.type is not Type.ID
+            or kept.version < 19  # noqa: PLR2004  # 0x13, the version of RFC 9106
+            or kept.memory_cost < self.cost.memory
+            or kept.time_cost < self.cost.time
+        )
+
+    async def _done(self, work: Callable[[], T], account: Hashable) -> T:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if not self._running:
+            raise Unavailable("the password workers are not running")
+        self._refuse_when_behind(account)
+        job = _Job(work, account)
+        if account is not None and account in self._turns:
+            self._turns[account][job] = None
+            self._parked += 1
+        else:
+            self._dispatch(job)
+        self._show()
+        try:
+            await job.done.wait()
+        except trio.Cancelled:
+            self._withdraw(job)
+            raise
+        return job.outcome.unwrap()
+
+    def _refuse_when_behind(self, account: Hashable) -> None:
+        waiting = max(0, self._dispatched + self._parked - self.workers + 1)
+        wait = waiting * self._seconds_each / self.workers
+        if account in self._turns:
+            # Its turns come one after another, whatever the other workers do.
+            wait = max(wait, (len(self._turns[account]) + 1) * self._seconds_each)
+        if wait > self._longest_wait:
+            if self._gauges is not None:
+                self._gauges.hashing_refused()
+            raise Overloaded("hashing", math.ceil(wait))
+
+    def _dispatch(self, job: _Job[Any]) -> None:
+        if job.account is not None:
+            self._turns.setdefault(job.account, {})
+        self._dispatched += 1
+        self._queue.put(job)
+
+    def _withdraw(self, job: _Job[Any]) -> None:
+        if not job.claim.acquire(blocking=False):
+            # A worker has it. It is finished, and its account's next turn comes only then.
+            return
+        turns = self._turns.get(job.account, {})
+        if job in turns:
+            del turns[job]
+            self._parked -= 1
+            self._show()
+        else:
+            self._release(job)
+
+    def _work(self, token: trio.lowlevel.TrioToken) -> None:
+        """Run in each worker thread."""
+        while (job := self._queue.get()) is not None:
+            if not job.claim.acquire(blocking=False):
+                continue
+            started = self._clock()
+            job.outcome = capture(job.work)
+            job.seconds = self._clock() - started
+            try:
+                token.run_sync_soon(self._finish, job)
+            except trio.RunFinishedError:
+                return
+
+    def _finish(self, job: _Job[Any]) -> None:
+        self._seconds_each += _NEWEST * (job.seconds - self._seconds_each)
+        job.done.set()
+        self._release(job)
+
+    def _release(self, job: _Job[Any]) -> None:
+        """Forget a dispatched job, and give its account's turn to the next."""
+        self._dispatched -= 1
+        turns = self._turns.get(job.account)
+        if turns:
+            following = next(iter(turns))
+            del turns[following]
+            self._parked -= 1
+            self._dispatch(following)
+        elif turns is not None:
+            del self._turns[job.account]
+        self._show()
+
+    def _refuse_all_waiting(self) -> None:
+        waiting = [job for turns in self._turns.values() for job in turns if job.claim.acquire(blocking=False)]
+        for turns in self._turns.values():
+            turns.clear()
+        self._parked = 0
+        while not self._queue.empty():
+            job = self._queue.get()
+            if job is not None and job.claim.acquire(blocking=False):
+                waiting.append(job)
+                self._release(job)
+        for job in waiting:
+            job.outcome = Error(Unavailable("the password workers have stopped"))
+            job.done.set()
+
+    def _show(self) -> None:
+        if self._gauges is not None:
+            in_flight = min(self._dispatched, self.workers)
+            self._gauges.hashing(in_flight=in_flight, waiting=self._dispatched + self._parked - in_flight)
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _hash_of_nobody(cost: HashingCost) -> str:
+    """Return a well-formed hash of no known password: checking against it costs what any other check does."""
+    salt, tag = (b64encode(secrets.token_bytes(size)).rstrip(b"=").decode() for size in (16, 32))
+    return f"$argon2id$v=19$m={cost.memory},t={cost.time},p={cost.parallelism}${salt}${tag}"
