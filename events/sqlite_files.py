@@ -1,0 +1,132 @@
+"""Opening SQLite files through apsw: recognising them, their pragmas, and what their errors mean to us."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from events.errors import (
+    CorruptStoreError,
+    DurabilityError,
+    NewerStoreError,
+    NotOurStoreError,
+    StoreBusyError,
+    StoreError,
+    StoreFullError,
+    StoreUnavailableError,
+)
+
+BUSY_TIMEOUT_MS: Final = 5_000
+MAX_ROWS_A_STATEMENT: Final = 500
+_SYNC_FAILURES: Final = frozenset({apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC})
+
+
+class FileKind:
+    """One kind of our files: the application id in its header, the newest schema we know, and the name for sentences."""
+
+    def __init__(self, application_id: int, schema: int, name: str) -> None:
+        self.application_id = application_id
+        self.schema = schema
+        self.name = name
+
+
+def translated(error: apsw.Error, path: str | Path) -> StoreError:
+    """What an apsw error means: one of our store errors, with one clear sentence."""
+    # The order matters: a failed sync is an I/O error too, and must not pass for one that may be tried again.
+    if getattr(error, "extendedresult", None) in _SYNC_FAILURES:
+        return DurabilityError(f"Syncing {path} to disk failed; what is on disk is unknown, so the process must end.")
+    if isinstance(error, apsw.FullError):
+        return StoreFullError(f"There is no room left for {path}; nothing was written. Make room; writes then go on.")
+    if isinstance(error, apsw.BusyError | apsw.LockedError):
+        return StoreBusyError(f"Another process kept {path} locked for more than {BUSY_TIMEOUT_MS // 1000} seconds.")
+    if isinstance(error, apsw.NotADBError):
+        return NotOurStoreError(f"{path} is not a SQLite database, so it is no gatebook store; it was left as it is.")
+    if isinstance(error, apsw.CorruptError):
+        return CorruptStoreError(f"SQLite says that {path} is damaged ({error}); restore it from a backup.")
+    return StoreUnavailableError(f"{path} cannot be used: {error}.")
+
+
+@contextmanager
+def translating(path: str | Path) -> Iterator[None]:
+    """A block in which apsw's errors become ours."""
+    try:
+        yield
+    except apsw.Error as error:
+        raise translated(error, path) from error
+
+
+def connect(path: Path, kind: FileKind, *, create: bool, vfs: str | None = None) -> apsw.Connection:
+    """A connection to one of our files, made if `create` and it is not there; recognised, and ready for use.
+
+    Raises NotOurStoreError, NewerStoreError, CorruptStoreError or StoreUnavailableError, having changed nothing.
+    """
+    if not path.exists():
+        if not create:
+            raise StoreUnavailableError(f"There is no {kind.name} at {path}; `gatebook serve` makes one.")
+        if not path.parent.is_dir():
+            raise StoreUnavailableError(f"The folder {path.parent} of the {kind.name} does not exist; make it first.")
+        if not os.access(path.parent, os.W_OK):
+            raise StoreUnavailableError(f"The folder {path.parent} of the {kind.name} cannot be written to.")
+        # Personal data lives here: nobody but the owner may read it, whatever the umask says.
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    with translating(path):
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs, statementcachesize=400)
+        try:
+            connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+            _recognise(connection, path, kind)
+            connection.pragma("journal_mode", "wal")
+            connection.pragma("synchronous", "full")
+            connection.pragma("trusted_schema", "off")
+            connection.pragma("journal_size_limit", 64 * 1024 * 1024)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _recognise(connection: apsw.Connection, path: Path, kind: FileKind) -> None:
+    application_id = connection.pragma("application_id")
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").get
+    if application_id == 0 and tables == 0:
+        return
+    if application_id != kind.application_id:
+        raise NotOurStoreError(f"{path} is another application's database, not a {kind.name}; it was left as it is.")
+    schema = connection.pragma("user_version")
+    if schema > kind.schema:
+        raise NewerStoreError(
+            f"{path} was written by a newer gatebook (schema {schema}, this one knows {kind.schema}); use that one."
+        )
+
+
+def make_schema(
+    connection: apsw.Connection, kind: FileKind, statements: str, row: str, values: tuple[str | int, ...]
+) -> None:
+    """Makes the tables and the one first row in a file that has none yet, in one transaction.
+
+    Two processes that start at once make them once; a crash leaves all of it or nothing.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if connection.pragma("application_id") == 0:
+            connection.execute(statements)
+            connection.execute(row, values)
+            connection.pragma("application_id", kind.application_id)
+            connection.pragma("user_version", kind.schema)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+@cache
+def value_rows(rows: int, columns: int) -> str:
+    """`(?,?),(?,?)`: the VALUES of an insert of many rows. One statement is one step, and gives up the GIL once."""
+    row = f"({','.join('?' * columns)})"
+    return ",".join([row] * rows)
