@@ -1,0 +1,107 @@
+"""Replay: the fold in memory, over the book from its first entry, to a position, to a moment, or to the end."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from events.errors import BookError, FoldError
+from events.log import EventLog, Query, pages
+from events.recorded import Recorded
+from projections import digest
+from projections.projection import AnyProjection, encode_document
+
+Opener = Callable[[Recorded], Recorded]
+Progress = Callable[[int], None]
+
+
+class Replay:
+    """Documents folded in memory. `documents[name][key]` is the state after `position`.
+
+    Projections that need plain text are folded with `opener`; without one they are left out.
+    """
+
+    def __init__(self, projections: Iterable[AnyProjection], opener: Opener | None = None) -> None:
+        self.projections: Sequence[AnyProjection] = [p for p in projections if opener is not None or not p.opened]
+        self.documents: dict[str, dict[str, Any]] = {p.name: {} for p in self.projections}
+        self.position = 0
+        self._opener = opener
+        self._sealed: dict[type[Struct], list[tuple[AnyProjection, dict[str, Any]]]] = defaultdict(list)
+        self._opened: dict[type[Struct], list[tuple[AnyProjection, dict[str, Any]]]] = defaultdict(list)
+        for projection in self.projections:
+            for kind in projection.handles:
+                handlers = self._opened if projection.opened else self._sealed
+                handlers[kind].append((projection, self.documents[projection.name]))
+
+    def fold(self, page: Iterable[Recorded]) -> None:
+        """Folds the events, which follow the ones folded before; FoldError stops at the first that fails."""
+        sealed, opened = self._sealed, self._opened
+        for recorded in page:
+            kind = type(recorded.event)
+            for projection, documents in sealed.get(kind, ()):
+                _fold_one(projection, documents, recorded)
+            if kind in opened and self._opener is not None:
+                plain = self._opener(recorded)
+                for projection, documents in opened[kind]:
+                    _fold_one(projection, documents, plain)
+            self.position = recorded.position
+
+    def digest(self, name: str) -> str:
+        """The digest of one projection's documents, as a store keeps it."""
+        documents = self.documents[name]
+        return digest.to_text(digest.of_documents((key, encode_document(doc)) for key, doc in documents.items()))
+
+
+def _fold_one(projection: AnyProjection, documents: dict[str, Any], recorded: Recorded) -> None:
+    try:
+        for key in projection.keys(recorded):
+            doc = projection.evolve(key, documents.get(key), recorded)
+            if doc is None:
+                documents.pop(key, None)
+            else:
+                documents[key] = doc
+    except BookError:
+        raise
+    except Exception as error:
+        # Whatever a fold raises is a fault of ours; it is named with its place and never passed over.
+        raise FoldError(projection.name, recorded.position, repr(error)) from error
+
+
+def replay(
+    log: EventLog,
+    projections: Iterable[AnyProjection],
+    *,
+    until: int | None = None,
+    opener: Opener | None = None,
+    progress: Progress | None = None,
+) -> Replay:
+    """The state after position `until` (None: the end). `progress` hears the position after each page."""
+    folded = Replay(projections, opener)
+    catch_up(folded, log, until=until, progress=progress)
+    return folded
+
+
+def catch_up(folded: Replay, log: EventLog, *, until: int | None = None, progress: Progress | None = None) -> None:
+    """Folds what follows, up to position `until` (None: the end)."""
+    for page in pages(log, Query(after=folded.position, until=until)):
+        folded.fold(page)
+        if progress is not None:
+            progress(folded.position)
+    # A position that holds nothing these projections look at has been passed all the same.
+    if until is not None:
+        folded.position = max(folded.position, min(until, log.head().position))
+
+
+def history_of(log: EventLog, projection: AnyProjection, key: str, *, until: int) -> Any:  # noqa: ANN401 - the document of any projection
+    """One document as it was after position `until`, folding only the events that can touch its key."""
+    folded = Replay([projection])
+    query = Query(until=until)
+    if projection.keyed_by_position:
+        # What is keyed by position has the events of one stream and those that name the user, and no other.
+        query = Query(after=int(key) - 1, until=until)
+    for page in pages(log, query):
+        folded.fold([recorded for recorded in page if key in projection.keys(recorded)])
+    return folded.documents[projection.name].get(key)

@@ -1,0 +1,62 @@
+"""The projection `sessions`: the sessions that are open. Ended ones leave it; the book keeps them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+from msgspec import Struct
+
+from events.catalogue import Personal, SessionClosed, SessionOpened, SessionSeen
+from events.recorded import Recorded, to_microseconds
+from projections.projection import Index, replace
+
+
+class Session(Struct, frozen=True, gc=False, omit_defaults=True):
+    """An open session. `token_digest` is the SHA-256 of its token's secret; the token itself is stored nowhere."""
+
+    id: int
+    user_id: int
+    token_digest: str
+    opened_at: datetime
+    seen_at: datetime
+    expires_at: datetime
+    door: str
+    address: Personal | None = None
+    agent: Personal | None = None
+
+
+class Sessions:
+    """See the module."""
+
+    name = "sessions"
+    revision = 1
+    document = Session
+    indexes: tuple[Index[Session], ...] = (
+        Index("user", lambda session: session.user_id),
+        Index("expiry", lambda session: to_microseconds(session.expires_at)),
+    )
+    opened = False
+    keyed_by_position = True
+    handles: ClassVar[frozenset[type[Struct]]] = frozenset({SessionOpened, SessionSeen, SessionClosed})
+
+    def keys(self, recorded: Recorded) -> tuple[str, ...]:
+        """The session in whose stream the event stands."""
+        kind, _, number = recorded.stream.partition("-")
+        return (number,) if kind == "session" else ()
+
+    def evolve(self, key: str, doc: Session | None, recorded: Recorded) -> Session | None:
+        """The session after the event."""
+        event = recorded.event
+        match event:
+            case SessionOpened():
+                return Session(
+                    int(key), event.user_id, event.token_digest, recorded.at, recorded.at, event.expires_at,
+                    recorded.door, event.address, event.agent,
+                )
+            case SessionSeen() if doc is not None:
+                return replace(doc, seen_at=recorded.at)
+            case SessionClosed():
+                return None
+            case _:
+                return doc

@@ -1,0 +1,140 @@
+"""The projection `users`: one document for each account, personal fields sealed as they stand in the book."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+from msgspec import Struct
+
+from events.catalogue import (
+    ADMIN,
+    Level,
+    PasswordChanged,
+    PasswordRehashed,
+    Personal,
+    ProfileChanged,
+    SessionClosed,
+    SessionOpened,
+    SessionSeen,
+    UserDeactivated,
+    UserLevelChanged,
+    UserReactivated,
+    UserRegistered,
+    user_of,
+)
+from events.recorded import Recorded
+from projections.projection import Index, replace
+
+
+class User(Struct, frozen=True, gc=False, omit_defaults=True):
+    """An account. `password_version` and `profile_version` are the positions at which the password and the names were
+    set last: what was verified before the writer carries them, and is verified anew when they have moved.
+    """
+
+    id: int
+    username: Personal
+    nickname: Personal
+    nickname_prepared: Personal
+    password_hash: Personal
+    password_version: int
+    profile_version: int
+    level: Level
+    created_at: datetime
+    last_contact: datetime
+    active: bool = True
+    open_sessions: int = 0
+    email: Personal | None = None
+    email_prepared: Personal | None = None
+
+
+def _active_admin(user: User) -> int | None:
+    return 1 if user.level == ADMIN and user.active else None
+
+
+class Users:
+    """See the module."""
+
+    name = "users"
+    revision = 1
+    document = User
+    indexes: tuple[Index[User], ...] = (
+        Index("level", lambda user: user.level),
+        Index("active_admin", _active_admin),
+    )
+    opened = False
+    keyed_by_position = True
+    handles: ClassVar[frozenset[type[Struct]]] = frozenset({
+        UserRegistered,
+        SessionOpened,
+        SessionSeen,
+        SessionClosed,
+        ProfileChanged,
+        PasswordChanged,
+        PasswordRehashed,
+        UserLevelChanged,
+        UserDeactivated,
+        UserReactivated,
+    })
+
+    def keys(self, recorded: Recorded) -> tuple[str, ...]:
+        """The user whom the event is about."""
+        user_id = user_of(recorded.stream, recorded.event)
+        return () if user_id is None else (str(user_id),)
+
+    def evolve(self, key: str, doc: User | None, recorded: Recorded) -> User | None:
+        """The account after the event. Events about an account that never was change nothing."""
+        event = recorded.event
+        if type(event) is UserRegistered:
+            return _registered(int(key), recorded, event)
+        if doc is None:
+            return None
+        match event:
+            case SessionOpened():
+                return replace(doc, last_contact=recorded.at, open_sessions=doc.open_sessions + 1)
+            case SessionSeen():
+                return replace(doc, last_contact=recorded.at)
+            case SessionClosed():
+                return replace(doc, open_sessions=max(0, doc.open_sessions - 1))
+            case ProfileChanged():
+                return _profile_changed(doc, recorded, event)
+            case PasswordChanged():
+                return replace(doc, password_hash=event.password_hash, password_version=recorded.position)
+            case PasswordRehashed():
+                return replace(doc, password_hash=event.password_hash)
+            case UserLevelChanged():
+                return replace(doc, level=event.level)
+            case UserDeactivated():
+                return replace(doc, active=False)
+            case UserReactivated():
+                return replace(doc, active=True)
+            case _:
+                return doc
+
+
+def _registered(user_id: int, recorded: Recorded, event: UserRegistered) -> User:
+    return User(
+        id=user_id,
+        username=event.username,
+        nickname=event.nickname,
+        nickname_prepared=event.nickname_prepared,
+        password_hash=event.password_hash,
+        password_version=recorded.position,
+        profile_version=recorded.position,
+        level=event.level,
+        created_at=recorded.at,
+        last_contact=recorded.at,
+        email=event.email,
+        email_prepared=event.email_prepared,
+    )
+
+
+def _profile_changed(user: User, recorded: Recorded, event: ProfileChanged) -> User:
+    user = replace(user, profile_version=recorded.position)
+    if event.nickname is not None and event.nickname_prepared is not None:
+        user = replace(user, nickname=event.nickname, nickname_prepared=event.nickname_prepared)
+    if event.email is not None and event.email_prepared is not None:
+        user = replace(user, email=event.email, email_prepared=event.email_prepared)
+    elif event.email_removed:
+        user = replace(user, email=None, email_prepared=None)
+    return user
