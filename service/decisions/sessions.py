@@ -1,0 +1,76 @@
+"""Sessions after they were opened: seen, ended, expired."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from msgspec import Struct
+
+from events.catalogue import CloseReason, SessionClosed, SessionSeen
+from service.decisions.command import Proposed, Reads, State, session_stream
+from service.errors import Unauthenticated
+
+
+class SeeSession(Struct, frozen=True):
+    """Notes that the session is in use, unless that was noted less than `interval` ago."""
+
+    session_id: int
+    interval: timedelta
+
+    def reads(self) -> Reads:
+        """The session and nothing else; its user is folded, not read."""
+        return Reads(sessions=(self.session_id,))
+
+    def decide(self, state: State) -> Sequence[Proposed]:
+        """Nothing for a session that is over or was noted lately."""
+        session = state.session(self.session_id)
+        if session is None or state.now - session.seen_at < self.interval or session.expires_at <= state.now:
+            return ()
+        return (Proposed(session_stream(session.id), SessionSeen(session.user_id)),)
+
+
+class EndSession(Struct, frozen=True):
+    """Ends one session of one user."""
+
+    session_id: int
+    user_id: int
+    reason: CloseReason = "logout"
+
+    def reads(self) -> Reads:
+        """The session, and the account whose count of sessions moves."""
+        return Reads(sessions=(self.session_id,), users=(self.user_id,))
+
+    def decide(self, state: State) -> Sequence[Proposed]:
+        """Unauthenticated when it is over already, or another user's."""
+        session = state.session(self.session_id)
+        if session is None or session.user_id != self.user_id:
+            raise Unauthenticated
+        return (Proposed(session_stream(session.id), SessionClosed(session.user_id, self.reason)),)
+
+
+class ExpireSessions(Struct, frozen=True):
+    """Ends the sessions among these whose time is over."""
+
+    session_ids: tuple[int, ...]
+
+    def reads(self) -> Reads:
+        """The sessions; their users are folded, not read."""
+        return Reads(sessions=self.session_ids)
+
+    def decide(self, state: State) -> Sequence[Proposed]:
+        """Each is looked at again: one that ended meanwhile, or lives on, is passed over."""
+        return tuple(
+            Proposed(session_stream(session.id), SessionClosed(session.user_id, "expired"))
+            for session_id in dict.fromkeys(self.session_ids)
+            if (session := state.session(session_id)) is not None and session.expires_at <= state.now
+        )
+
+
+def closing_all(state: State, user_id: int, reason: CloseReason, but: int | None = None) -> list[Proposed]:
+    """One `session.closed` for each of the user's open sessions but one, oldest first."""
+    return [
+        Proposed(session_stream(session.id), SessionClosed(user_id, reason))
+        for session in sorted(state.sessions_of(user_id), key=lambda session: session.id)
+        if session.id != but
+    ]

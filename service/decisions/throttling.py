@@ -1,0 +1,81 @@
+"""How failures are counted and when they refuse: the policy, and the decisions that only throttles are about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from msgspec import Struct
+
+from events.catalogue import SERVICE_STREAM, LoginThrottled, ThrottlesForgotten, ThrottleStep
+from projections.throttles import Throttle
+from service.decisions.command import Proposed, Reads, State
+
+FORGOTTEN_AFTER: Final = timedelta(days=1)
+_MOST_DOUBLINGS: Final = 30
+
+
+class Limit(Struct, frozen=True):
+    """One throttle that an attempt counts against: its key, the failures that are free, and the longest delay."""
+
+    key: str
+    free_failures: int
+    longest: timedelta
+
+
+def step(throttle: Throttle | None, limit: Limit, now: datetime) -> ThrottleStep:
+    """What one more failure does: from the last free one on it refuses for 1, 2, 4, … seconds, up to the longest.
+
+    Never for ever: there is no lock-out that only an operator could end (OWASP ASVS 5.0, 6.3.1).
+    """
+    failures = 1 if throttle is None or now - throttle.failed_at >= FORGOTTEN_AFTER else throttle.failures + 1
+    beyond = failures - limit.free_failures
+    if beyond < 0:
+        return ThrottleStep(limit.key, failures)
+    delay = min(timedelta(seconds=2 ** min(beyond, _MOST_DOUBLINGS)), limit.longest)
+    return ThrottleStep(limit.key, failures, now + delay)
+
+
+def refusing_until(throttle: Throttle | None, now: datetime) -> datetime | None:
+    """The end of the window in which the throttle refuses, if it does at this moment."""
+    return throttle.until if throttle and throttle.until and throttle.until > now else None
+
+
+class NoteThrottled(Struct, frozen=True):
+    """Tells, once for each window, that a throttle refused an attempt."""
+
+    key: str
+
+    def reads(self) -> Reads:
+        """The throttle."""
+        return Reads(throttles=(self.key,))
+
+    def decide(self, state: State) -> Sequence[Proposed]:
+        """Nothing when the window is over or was told of: attempts that are refused cannot flood the book."""
+        throttle = state.throttle(self.key)
+        until = refusing_until(throttle, state.now)
+        if throttle is None or until is None or throttle.noted == until:
+            return ()
+        return (Proposed(SERVICE_STREAM, LoginThrottled(self.key, until)),)
+
+
+class ForgetThrottles(Struct, frozen=True):
+    """Lets throttles go that had no failure for a day."""
+
+    keys: tuple[str, ...]
+
+    def reads(self) -> Reads:
+        """The throttles."""
+        return Reads(throttles=self.keys)
+
+    def decide(self, state: State) -> Sequence[Proposed]:
+        """Each is looked at again: one that failed since stays."""
+        idle = tuple(
+            key
+            for key in self.keys
+            if (throttle := state.throttle(key)) is not None
+            and state.now - throttle.failed_at >= FORGOTTEN_AFTER
+            and refusing_until(throttle, state.now) is None
+        )
+        return (Proposed(SERVICE_STREAM, ThrottlesForgotten(idle)),) if idle else ()
