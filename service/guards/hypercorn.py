@@ -1,0 +1,325 @@
+"""Hypercorn's trio server, guarded: whatever a client sends ends that client's own connection and nothing else.
+
+Hypercorn's `TCPServer` catches OSError alone, so that any other exception cancels the nursery of all connections
+(pgjones/hypercorn issues 225 and 177; what pull request 228 did about it is not in 0.18.0). Beside that, it
+
+- never closes after `Connection: close` under Quart-Trio, and skips closing when it is cancelled (issue 106): closing
+  here is one call that cannot be cancelled, after which the connection is only read, for a moment, and cut;
+- shields each write without a limit, so that a client which does not read holds up a stop: writes here are bounded,
+  and a write that was broken off ends its connection, for nothing may follow half an answer;
+- has no limit on slow headers, and starts a task for each wait between requests: here one cancel scope around reading
+  carries the deadline of whatever is being waited for.
+
+TLS is the business of a proxy in front of us, and HTTP/2 with it.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from time import time
+from typing import Any, Final
+from wsgiref.handlers import format_date_time
+
+import msgspec
+import structlog
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.logging import Logger
+from hypercorn.trio.lifespan import Lifespan
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import (
+    AppWrapper,
+    ASGIFramework,
+    ASGIReceiveEvent,
+    ASGISendEvent,
+    ConnectionState,
+    LifespanState,
+    Scope,
+)
+from hypercorn.utils import parse_socket_addr
+
+from service.guards.http1 import TOO_SLOW, GuardedH11Protocol, Phase, Refusal, Render
+from service.guards.limits import HTTPLimits
+from service.guards.listening import accept_until, refuse_full
+from service.guards.reporting import Hooks, describe
+
+log: Final[structlog.stdlib.BoundLogger] = structlog.get_logger("gatebook.http")
+
+READ_BYTES: Final = 16 * 1024
+
+
+def render_refusal(refusal: Refusal) -> bytes:
+    """`{"error": {"code", "message"}}`: what a refused client reads, unless the caller brings a shape of its own."""
+    return msgspec.json.encode({"error": {"code": refusal.word, "message": refusal.message}})
+
+
+async def serve_http(
+    app: ASGIFramework,
+    *,
+    sockets: Sequence[socket.socket],
+    stopping: trio.Event,
+    limits: HTTPLimits | None = None,
+    grace: float = 5.0,
+    hooks: Hooks | None = None,
+    render: Render = render_refusal,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve an ASGI application on listening sockets (see `bind_tcp`), which are closed at the end.
+
+    Reports started once the application's lifespan has begun and connections are accepted. When `stopping` is set, no
+    more are accepted, idle ones are closed at once, requests in flight are answered within `grace` seconds, and it
+    returns. Cancelled, it closes everything at once. An application whose start-up fails raises, in an exception group.
+    """
+    server = _Server(app, limits or HTTPLimits(), hooks or Hooks(), render)
+    lifespan = Lifespan(server.app, server.config, server.state)
+    async with trio.open_nursery() as lifespans:
+        await lifespans.start(lifespan.handle_lifespan)
+        await lifespan.wait_for_startup()
+        async with trio.open_nursery() as connections:
+            await accept_until(stopping, sockets, server.serve_one, connections=connections, task_status=task_status)
+            await server.stop()
+            connections.cancel_scope.deadline = trio.current_time() + grace
+        await lifespan.wait_for_shutdown()
+        lifespans.cancel_scope.cancel()
+
+
+class _Server:
+    """What all connections of one `serve_http` share."""
+
+    def __init__(self, app: ASGIFramework, limits: HTTPLimits, hooks: Hooks, render: Render) -> None:
+        self.app: AppWrapper = ASGIWrapper(app)
+        self.limits = limits
+        self.hooks = hooks
+        self.render = render
+        self.config = _Config(limits)
+        self.state: LifespanState = {}
+        self.context = WorkerContext(max_requests=None)
+        self.open: set[GuardedTCPServer] = set()
+
+    async def serve_one(self, stream: trio.SocketStream) -> None:
+        """One connection, from accepted to closed. No Exception leaves it."""
+        if len(self.open) >= self.limits.connections:
+            self.hooks.refused("full")
+            await refuse_full(stream)
+            return
+        try:
+            connection = GuardedTCPServer(self, stream)
+        except OSError:
+            return  # It was gone before it could be asked where it came from.
+        self.open.add(connection)
+        self.hooks.connections(len(self.open))
+        try:
+            await connection.run()
+        except* Exception as failures:  # noqa: BLE001 -- the guard itself; Cancelled and KeyboardInterrupt pass
+            self.failed("a connection failed", failures)
+        finally:
+            self.open.discard(connection)
+            self.hooks.connections(len(self.open))
+
+    async def stop(self) -> None:
+        """Let each connection end as soon as it owes no answer."""
+        await self.context.terminated.set()
+        for connection in self.open:
+            connection.close_if_idle()
+
+    def failed(self, what: str, error: BaseException) -> None:
+        log.error(what, error=describe(error))
+        self.hooks.failed(error)
+
+
+class GuardedTCPServer(TCPServer):
+    """One connection of Hypercorn's, for HTTP/1.1 in the clear."""
+
+    def __init__(self, server: _Server, stream: trio.SocketStream) -> None:
+        state = ConnectionState(server.state.copy())
+        super().__init__(server.app, server.config, server.context, state, stream)  # type: ignore[arg-type]  # it asks for an SSLStream and takes both
+        self.limits = server.limits
+        self.tasks = _Requests(server)
+        # Around everything that is read; cancelled, it ends the connection.
+        self.reading = trio.CancelScope()
+        self.closing = False
+        address = stream.socket.getsockname(), stream.socket.getpeername()
+        here, there = (parse_socket_addr(stream.socket.family, each) for each in address)
+        self.http = GuardedH11Protocol(
+            server.app, server.config, server.context, self.tasks, state, False, there, here, self.protocol_send
+        )
+        self.http.limits = server.limits
+        self.http.render = server.render
+        self.http.on_refused = server.hooks.refused
+        self.http.on_phase = self._enter
+        self.http.on_lost = self.tasks.give_up
+
+    async def run(self) -> None:
+        """Serve the connection until either side ends it."""
+        try:
+            async with self.tasks:
+                self._enter(Phase.IDLE)
+                await self._read_data()
+        finally:
+            await trio.aclose_forcefully(self.stream)
+
+    async def protocol_send(self, event: Event) -> None:
+        """Take what the protocol wants done: bytes sent, the connection closed, or word that it is idle again."""
+        if isinstance(event, RawData):
+            await self._write(event.data)
+        elif isinstance(event, Closed):
+            self._close_gently()
+        elif isinstance(event, Updated) and event.idle:
+            self.http.enter(Phase.IDLE)
+
+    def close_if_idle(self) -> None:
+        """End the connection unless a request on it awaits its answer."""
+        if self.http.phase is not Phase.ANSWERING:
+            self.closing = True
+            self.reading.cancel()
+
+    async def _read_data(self) -> None:
+        with self.reading:
+            try:
+                while data := await self.stream.receive_some(READ_BYTES):
+                    # Once closing, what still comes is read and dropped: unread, it would make TCP reset the connection
+                    # and take the answer that is under way with it.
+                    if not self.closing:
+                        await self.http.handle(RawData(bytes(data)))
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                pass
+        if self.reading.cancelled_caught and not self.closing and self.http.phase in {Phase.HEAD, Phase.BODY}:
+            await self.http.refuse(TOO_SLOW)
+        self.closing = True
+        await self.http.handle(Closed())
+
+    async def _write(self, data: bytes) -> None:
+        if self.closing:
+            return
+        sent = False
+        try:
+            with trio.move_on_after(self.limits.write_seconds):
+                await self.stream.send_all(data)
+                sent = True
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        finally:
+            if not sent:
+                self.closing = True
+                self.reading.cancel()
+
+    def _close_gently(self) -> None:
+        if self.closing:
+            return
+        self.closing = True
+        try:
+            self.stream.socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.reading.cancel()
+        else:
+            self.reading.deadline = trio.current_time() + self.limits.linger_seconds
+
+    def _enter(self, phase: Phase) -> None:
+        if self.closing:
+            return
+        if phase is Phase.IDLE and self.context.terminated.is_set():
+            self.reading.cancel()
+        self.reading.deadline = trio.current_time() + self._patience(phase)
+
+    def _patience(self, phase: Phase) -> float:
+        if phase is Phase.ANSWERING:
+            return math.inf
+        if phase is Phase.IDLE:
+            return self.limits.idle_seconds
+        return self.limits.head_seconds if phase is Phase.HEAD else self.limits.body_seconds
+
+
+class _Requests(TaskGroup):
+    """The nursery of one connection: the application's task for the present request."""
+
+    def __init__(self, server: _Server) -> None:
+        super().__init__()
+        self.server = server
+        self.present = trio.CancelScope()
+
+    def give_up(self) -> None:
+        """The client has gone: nobody is left to read the answer that is being made."""
+        self.present.cancel()
+
+    async def spawn_app(
+        self,
+        app: AppWrapper,
+        config: Config,  # noqa: ARG002 -- Hypercorn hands it over; the server has it
+        scope: Scope,
+        send: Callable[[ASGISendEvent | None], Awaitable[None]],
+    ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
+        """Start the application on a request; returns where its messages are to be put."""
+        exchange = _Exchange()
+        self.present = trio.CancelScope()
+        assert self._nursery is not None  # noqa: S101 -- for the type checker: we are inside `async with`
+        self._nursery.start_soon(self._answer, app, scope, exchange, send)
+        return exchange.put
+
+    async def _answer(
+        self,
+        app: AppWrapper,
+        scope: Scope,
+        exchange: _Exchange,
+        send: Callable[[ASGISendEvent | None], Awaitable[None]],
+    ) -> None:
+        with self.present:
+            try:
+                await app(scope, exchange.receive, send, trio.to_thread.run_sync, trio.from_thread.run)
+            except* Exception as failures:  # noqa: BLE001 -- answered with 500 below, if nothing was answered yet
+                self.server.failed("the application failed", failures)
+        await send(None)
+
+
+class _Exchange:
+    """The messages of one request on their way to the application: its body, and perhaps that the client has gone."""
+
+    def __init__(self) -> None:
+        self._messages: list[ASGIReceiveEvent] = []
+        self._waiting = trio.lowlevel.ParkingLot()
+
+    async def put(self, message: ASGIReceiveEvent) -> None:
+        self._messages.append(message)
+        self._waiting.unpark_all()
+
+    async def receive(self) -> ASGIReceiveEvent:
+        while not self._messages:
+            await self._waiting.park()
+        return self._messages.pop(0)
+
+
+class _Config(Config):
+    """Hypercorn's settings, as far as the guard leaves them any say."""
+
+    def __init__(self, limits: HTTPLimits) -> None:
+        self.h11_max_incomplete_size = limits.head_bytes
+        self.include_server_header = False
+        self.include_date_header = True
+        self.accesslog = None
+        self.errorlog = None
+        self.logger_class = _Log
+        self._second = 0
+        self._date: list[tuple[bytes, bytes]] = []
+
+    def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:  # noqa: ARG002 -- it is always h11
+        """The date (RFC 9110, 6.6.1), made once a second instead of once an answer."""
+        now = int(time())
+        if now != self._second:
+            self._second = now
+            self._date = [(b"date", format_date_time(now).encode("ascii"))]
+        return self._date
+
+
+class _Log(Logger):
+    """Hypercorn's own words, of which only those about the lifespan are left, among ours."""
+
+    async def warning(self, message: str, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002 -- nobody passes any
+        log.warning(message)
+
+    async def exception(self, message: str, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002 -- nobody passes any
+        log.error(message)

@@ -1,0 +1,216 @@
+"""One WebSocket connection on the wire: trio-websocket's, with every input bounded and every error kept inside.
+
+What upstream leaves open, and this subclass closes:
+
+- a header that is not ASCII raises UnicodeError out of wsproto's handshake, and out of the server: here it is a 400;
+- bytes sent together with the upgrade are lost by wsproto without a word: here they are a 400;
+- fragments are not counted, and text is measured in characters (python-trio/trio-websocket issue 82): here frames are
+  counted, bytes are bytes, and what is too much closes with 1009;
+- invalid UTF-8 and broken frames close the TCP connection without a close frame: here the client hears 1007 or 1002;
+- a ping during the closing handshake raises LocalProtocolError in the reader, which ends the server: it is ignored;
+- writes wait for ever for a client that does not read: here they are bounded, and a write that was broken off ends the
+  connection, for nothing may follow half a frame.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from typing import Any, cast
+
+import trio
+from trio_websocket import CloseReason, ConnectionClosed, WebSocketConnection
+from wsproto import ConnectionType, WSConnection
+from wsproto.connection import ConnectionState
+from wsproto.events import (
+    BytesMessage,
+    CloseConnection,
+    Event,
+    Ping,
+    Pong,
+    RejectConnection,
+    Request,
+    TextMessage,
+)
+from wsproto.frame_protocol import CloseReason as Code
+from wsproto.utilities import LocalProtocolError, RemoteProtocolError
+
+from service.guards.limits import SocketLimits
+
+
+class GuardedWSConnection(WSConnection):
+    """wsproto's sans-IO connection, whose handshake raises RemoteProtocolError alone, with a refusal to send."""
+
+    def receive_data(self, data: bytes | None) -> None:
+        """Take bytes from the client."""
+        if self.connection is not None:
+            super().receive_data(data)
+            return
+        asked = self.handshake._initiating_request is not None  # noqa: SLF001 -- there is no public way to know
+        try:
+            super().receive_data(data)
+        except (UnicodeError, LocalProtocolError) as error:
+            raise RemoteProtocolError("bad handshake", event_hint=RejectConnection()) from error
+        early = self.handshake._h11_connection.trailing_data[0]  # noqa: SLF001 -- there is no public way to know
+        if asked or early:
+            raise RemoteProtocolError("data before the answer", event_hint=RejectConnection())
+
+
+class WireConnection(WebSocketConnection):
+    """trio-websocket's connection, server side. `serve_sockets` runs its `read`; doors see a `SocketConnection`."""
+
+    def __init__(self, stream: trio.SocketStream, limits: SocketLimits) -> None:
+        super().__init__(
+            stream,
+            GuardedWSConnection(ConnectionType.SERVER),
+            message_queue_size=1,
+            max_message_size=limits.message_bytes,
+            receive_buffer_size=limits.read_bytes,
+        )
+        self.limits = limits
+        self.socket = stream.socket
+        self.requested: trio.Event = trio.Event()
+        self.request: Request | None = None
+        self._frames = 0
+        # Set once the parser has given up: what still comes is read and dropped.
+        self._deaf = False
+
+    @property
+    def state(self) -> ConnectionState:
+        """Where the protocol stands, by wsproto's reckoning."""
+        return self._wsproto.state
+
+    async def read(self) -> None:
+        """Read until the connection is over. Run once, in a task beside the handler."""
+        try:
+            while await self._read_once():
+                pass
+        finally:
+            await self._send_channel.aclose()
+            self.requested.set()
+
+    async def finish(self, code: int) -> None:
+        """Close from our side, unless that has been done. Bound it from outside: a client may be slow to take it."""
+        if self.state is ConnectionState.CONNECTING:
+            status = 503 if code == Code.GOING_AWAY else 500
+            await self._reject(status, [(b"connection", b"close")], b"")
+        elif self.state is ConnectionState.OPEN:
+            self._close_reason = CloseReason(code, None)
+            await self._send(CloseConnection(code=code))
+        await self._recv_channel.aclose()
+        if self.state is ConnectionState.CLOSED:
+            with suppress(OSError):
+                self.socket.shutdown(socket.SHUT_WR)
+
+    def check_open(self) -> None:
+        """Raise `ConnectionClosed` if the connection is over, or was never to be."""
+        if self._close_reason is not None:
+            raise ConnectionClosed(self._close_reason)
+
+    async def fail(self, code: int, why: str) -> None:
+        """Close because the client broke a rule; the handler learns of it when it next receives or sends."""
+        if self.state is ConnectionState.OPEN:
+            self._close_reason = CloseReason(code, why)
+            await self._send(CloseConnection(code=code, reason=why))
+        await self._recv_channel.aclose()
+
+    async def _read_once(self) -> bool:
+        try:
+            data = await self._stream.receive_some(self.limits.read_bytes)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            data = b""
+        if not data:
+            await self._abort_web_socket()
+            return False
+        if self._deaf or self.state is ConnectionState.CLOSED:
+            return True
+        try:
+            self._wsproto.receive_data(bytes(data))
+        except RemoteProtocolError as error:
+            if isinstance(error.event_hint, RejectConnection):
+                headers = [*error.event_hint.headers, (b"connection", b"close")]
+                await self._reject(error.event_hint.status_code, headers, b"")
+            return False
+        for event in self._wsproto.events():
+            if not await self._take(event):
+                return False
+        return True
+
+    async def _take(self, event: Event) -> bool:
+        """Act on one event from the client; False when it was the last."""
+        if isinstance(event, TextMessage | BytesMessage):
+            await self._take_message(event)
+        elif isinstance(event, Ping):
+            if self.state is ConnectionState.OPEN:
+                await self._send(event.response())
+        elif isinstance(event, Pong):
+            await self._handle_pong_event(event)
+        elif isinstance(event, CloseConnection):
+            return await self._take_close(event)
+        elif isinstance(event, Request):
+            self.request = event
+            self.requested.set()
+        return True
+
+    async def _take_message(self, event: TextMessage | BytesMessage) -> None:
+        if self._close_reason is not None:
+            return
+        data = event.data if isinstance(event, TextMessage) else bytes(event.data)
+        self._message_size += len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
+        self._frames += event.frame_finished
+        self._message_parts.append(data)
+        if self._message_size > self.limits.message_bytes:
+            await self.fail(Code.MESSAGE_TOO_BIG, f"A message has at most {self.limits.message_bytes} bytes.")
+        elif self._frames > self.limits.fragments:
+            await self.fail(Code.MESSAGE_TOO_BIG, f"A message has at most {self.limits.fragments} fragments.")
+        elif not event.message_finished:
+            if len(self._message_parts) > self.limits.fragments:
+                # One frame may trickle in byte by byte, and each piece would be an object of its own.
+                self._message_parts = [_join(self._message_parts)]
+            return
+        parts, self._message_parts = self._message_parts, []
+        self._message_size = self._frames = 0
+        if self._close_reason is None:
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # the handler takes no more
+                # Waits while the handler is busy and one message is waiting: then nothing more is read.
+                await self._send_channel.send(_join(parts))
+
+    async def _take_close(self, event: CloseConnection) -> bool:
+        if self.state is ConnectionState.OPEN:
+            # Not from the client: wsproto's parser met something that is no frame, and gave up.
+            self._deaf = True
+            await self.fail(event.code, "This is not a valid frame.")
+            return True
+        if self.state is ConnectionState.REMOTE_CLOSING:
+            self._close_reason = CloseReason(event.code, event.reason or None)
+            await self._send(event.response())
+        return False
+
+    async def _send(self, event: Event) -> None:
+        try:
+            data = self._wsproto.send(event)
+        except LocalProtocolError:
+            raise ConnectionClosed(self._close_reason) from None
+        # Uncontended, as it nearly always is, this spares a turn of the scheduler; the order stays that of the frames.
+        try:
+            self._stream_lock.acquire_nowait()
+        except trio.WouldBlock:
+            await self._stream_lock.acquire()
+        sent = False
+        try:
+            with trio.move_on_after(self.limits.write_seconds):
+                await self._stream.send_all(data)
+                sent = True
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        finally:
+            self._stream_lock.release()
+            if not sent:
+                self.socket.close()
+        if not sent:
+            await self._abort_web_socket()
+            raise ConnectionClosed(self._close_reason)
+
+
+def _join(parts: list[Any]) -> str | bytes:
+    return "".join(parts) if isinstance(parts[0], str) else b"".join(cast("list[bytes]", parts))

@@ -1,0 +1,1 @@
+"""The tests of the edge: hostile and honest clients on real sockets."""
