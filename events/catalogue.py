@@ -37,9 +37,7 @@ USER: Final[Level] = 1
 ADMIN: Final[Level] = 2
 
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-CloseReason = Literal[
-    "logout", "expired", "replaced", "revoked", "password_changed", "deactivated"
-]
+CloseReason = Literal["logout", "expired", "replaced", "revoked", "password_changed", "deactivated"]
 FailureReason = Literal["unknown_account", "wrong_password", "deactivated"]
 
 

@@ -83,7 +83,9 @@ class MasterKey:
         try:
             return self._cipher.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], purpose.encode())
         except (InvalidTag, ValueError) as error:
-            raise SealBrokenError(f"The wrapped key of {purpose} does not authenticate under the master key.") from error
+            raise SealBrokenError(
+                f"The wrapped key of {purpose} does not authenticate under the master key."
+            ) from error
 
     @classmethod
     def from_text(cls, text: str) -> MasterKey:

@@ -108,9 +108,7 @@ class SQLiteKeyStore:
             return
         if not create:
             raise StoreUnavailableError(f"{self.path} is empty; `gatebook serve` makes a key store of it.")
-        make_schema(
-            self._connection, KEYS, _SCHEMA, "INSERT INTO keys VALUES (1, ?, ?)", (self.book_id, master.check)
-        )
+        make_schema(self._connection, KEYS, _SCHEMA, "INSERT INTO keys VALUES (1, ?, ?)", (self.book_id, master.check))
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:

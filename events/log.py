@@ -122,6 +122,13 @@ def pages(log: EventLog, query: Query) -> Iterable[list[Recorded]]:
 
 def _moved(query: Query, after: int) -> Query:
     return Query(
-        after, query.until, query.stream, query.user, query.type, query.since, query.before, query.command_id,
+        after,
+        query.until,
+        query.stream,
+        query.user,
+        query.type,
+        query.since,
+        query.before,
+        query.command_id,
         limit=query.limit,
     )

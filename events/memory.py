@@ -30,9 +30,7 @@ class MemoryTransaction:
     def versions(self, streams: Iterable[str]) -> dict[str, int]:
         """The last version of each stream that has one, the entries appended here included."""
         asked = set(streams)
-        return {
-            entry.stream: entry.version for entry in [*self._log.stored, *self.appended] if entry.stream in asked
-        }
+        return {entry.stream: entry.version for entry in [*self._log.stored, *self.appended] if entry.stream in asked}
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Adds the entries and moves the head; StoreError where a position or a version leaves a gap."""

@@ -86,8 +86,15 @@ class SQLiteTransaction:
             values: list[Any] = []
             for entry in part:
                 values += (
-                    entry.position, entry.stream, entry.version, entry.at, entry.type, entry.user_id, entry.command_id,
-                    entry.data, entry.leaf,
+                    entry.position,
+                    entry.stream,
+                    entry.version,
+                    entry.at,
+                    entry.type,
+                    entry.user_id,
+                    entry.command_id,
+                    entry.data,
+                    entry.leaf,
                 )
             self.connection.execute(f"INSERT INTO log ({_COLUMNS}) VALUES {value_rows(len(part), 9)}", values)  # noqa: S608 - placeholders only
         self.head = self.head.after(entries)

@@ -31,9 +31,9 @@ class ActivityByHour:
     indexes: tuple[Index[Activity], ...] = ()
     opened = False
     keyed_by_position = False
-    handles: ClassVar[frozenset[type[Struct]]] = frozenset({
-        UserRegistered, SessionOpened, LoginFailed, LoginThrottled, SessionClosed
-    })
+    handles: ClassVar[frozenset[type[Struct]]] = frozenset(
+        {UserRegistered, SessionOpened, LoginFailed, LoginThrottled, SessionClosed}
+    )
 
     def keys(self, recorded: Recorded) -> tuple[str, ...]:
         """The hour in which the event was recorded."""

@@ -132,9 +132,7 @@ class Overlay:
         changed: dict[str, dict[str, Change]] = {}
         for name, table in self._tables.items():
             self._settle(table)
-            changed[name] = {
-                key: change for key in table.touched if (change := self._change(table, key)) is not None
-            }
+            changed[name] = {key: change for key in table.touched if (change := self._change(table, key)) is not None}
         return changed
 
     def write(self, states: dict[str, ReadModelState], position: int) -> dict[str, ReadModelState]:

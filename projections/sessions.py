@@ -51,8 +51,15 @@ class Sessions:
         match event:
             case SessionOpened():
                 return Session(
-                    int(key), event.user_id, event.token_digest, recorded.at, recorded.at, event.expires_at,
-                    recorded.door, event.address, event.agent,
+                    int(key),
+                    event.user_id,
+                    event.token_digest,
+                    recorded.at,
+                    recorded.at,
+                    event.expires_at,
+                    recorded.door,
+                    event.address,
+                    event.agent,
                 )
             case SessionSeen() if doc is not None:
                 return replace(doc, seen_at=recorded.at)

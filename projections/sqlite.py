@@ -44,9 +44,7 @@ def create_table(connection: apsw.Connection, projection: AnyProjection, table: 
     connection.execute(f"CREATE TABLE {table} ({key}, document TEXT NOT NULL{columns}) STRICT{without}")
     for index in projection.indexes:
         column = f"by_{index.name}"
-        connection.execute(
-            f"CREATE INDEX {table}_{column}{suffix} ON {table} ({column}) WHERE {column} IS NOT NULL"
-        )
+        connection.execute(f"CREATE INDEX {table}_{column}{suffix} ON {table} ({column}) WHERE {column} IS NOT NULL")
 
 
 def stored_key(projection: AnyProjection, key: str) -> int | str | None:

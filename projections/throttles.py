@@ -36,9 +36,9 @@ class Throttles:
     indexes: tuple[Index[Throttle], ...] = (Index("failed_at", lambda throttle: to_microseconds(throttle.failed_at)),)
     opened = False
     keyed_by_position = False
-    handles: ClassVar[frozenset[type[Struct]]] = frozenset({
-        LoginFailed, LoginThrottled, SessionOpened, ThrottlesForgotten
-    })
+    handles: ClassVar[frozenset[type[Struct]]] = frozenset(
+        {LoginFailed, LoginThrottled, SessionOpened, ThrottlesForgotten}
+    )
 
     def keys(self, recorded: Recorded) -> tuple[str, ...]:
         """The throttles that the event moves."""

@@ -64,18 +64,20 @@ class Users:
     )
     opened = False
     keyed_by_position = True
-    handles: ClassVar[frozenset[type[Struct]]] = frozenset({
-        UserRegistered,
-        SessionOpened,
-        SessionSeen,
-        SessionClosed,
-        ProfileChanged,
-        PasswordChanged,
-        PasswordRehashed,
-        UserLevelChanged,
-        UserDeactivated,
-        UserReactivated,
-    })
+    handles: ClassVar[frozenset[type[Struct]]] = frozenset(
+        {
+            UserRegistered,
+            SessionOpened,
+            SessionSeen,
+            SessionClosed,
+            ProfileChanged,
+            PasswordChanged,
+            PasswordRehashed,
+            UserLevelChanged,
+            UserDeactivated,
+            UserReactivated,
+        }
+    )
 
     def keys(self, recorded: Recorded) -> tuple[str, ...]:
         """The user whom the event is about."""

@@ -251,5 +251,3 @@ def raised(outcome: Outcome) -> tuple[Recorded, ...]:
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
-
-

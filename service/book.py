@@ -64,7 +64,9 @@ class Book:
     `names` is the projection that folds with keys, at hand for whoever needs a tag.
     """
 
-    def __init__(self, log: EventLog, keys: KeyStore, master: MasterKey, read_models: Callable[..., ReadModels]) -> None:
+    def __init__(
+        self, log: EventLog, keys: KeyStore, master: MasterKey, read_models: Callable[..., ReadModels]
+    ) -> None:
         self.log = log
         self.keys = keys
         self.keyring = Keyring(master, keys)
@@ -152,6 +154,8 @@ def _master_key(address: StoreAddress, *, fresh: bool, said: Callable[[str], Non
         except FileExistsError:
             # Another process started at the same moment and was first.
             return MasterKey.from_file(address.master_path)
-        said(f"made a master key in {address.master_path} (mode 0600); keep a copy in a safe place, apart from the store")
+        said(
+            f"made a master key in {address.master_path} (mode 0600); keep a copy in a safe place, apart from the store"
+        )
         return made
     return MasterKey.from_file(address.master_path)

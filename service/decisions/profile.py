@@ -53,7 +53,8 @@ class ChangeProfile(Struct, frozen=True):
 
     def decide(self, state: State) -> Sequence[Proposed]:
         """Unauthenticated when the session ended meanwhile, Stale when names or password moved, InvalidFields for a taken
-        name."""
+        name.
+        """
         user, session = state.user(self.user_id), state.session(self.session_id)
         if user is None or not user.active or session is None or session.user_id != self.user_id:
             raise Unauthenticated

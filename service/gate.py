@@ -1,0 +1,206 @@
+"""The gate: the work before the writer, the same for every door.
+
+Here is what takes a clock, a hash or a lookup: names are prepared, throttles asked, passwords verified. What comes out is a
+command for the writer, with the version of whatever was verified; the decision refuses when that has moved since, and the
+gate verifies anew.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import timedelta
+from typing import Final
+
+from msgspec import UNSET, Struct, UnsetType
+
+from events.catalogue import USER, SessionOpened
+from projections.users import User
+from service.attempts import ANONYMOUS, Attempts, Client
+from service.batch import Clock, utc_now
+from service.decisions.command import Command
+from service.decisions.login import LogIn
+from service.decisions.registration import Register, Taking
+from service.decisions.sessions import EndSession, SeeSession
+from service.decisions.throttling import Limit
+from service.errors import BadCredentials, FieldError, InvalidFields, Overloaded, Stale, Unavailable
+from service.identifiers import IdentifierRules, check_registration, prepare_identifier, prepare_password_for_check
+from service.lookups import Lookups, Principal, UserView
+from service.passwords import Passwords
+from service.profile import ProfileForm, checked, profile_command
+from service.tokens import digest, format_token, new_secret
+from service.writer import Writer
+
+ATTEMPTS: Final = 3
+
+
+class LoggedIn(Struct, frozen=True):
+    """A login that succeeded: the token, which is shown this once and stored nowhere, and the account."""
+
+    token: str
+    principal: Principal
+
+    def __repr__(self) -> str:
+        return f"LoggedIn({self.principal.actor})"
+
+
+class GateSettings(Struct, frozen=True):
+    """The settings that the gate needs."""
+
+    session_lifetime: timedelta = timedelta(days=1)
+    seen_interval: timedelta = timedelta(hours=1)
+    sessions_per_user: int = 100
+
+
+class Gate:
+    """See the module. Every method may raise Overloaded, and Unavailable when the service cannot decide."""
+
+    def __init__(
+        self,
+        lookups: Lookups,
+        writer: Writer,
+        passwords: Passwords,
+        attempts: Attempts,
+        rules: IdentifierRules,
+        settings: GateSettings,
+        clock: Clock = utc_now,
+    ) -> None:
+        self.lookups = lookups
+        self._writer = writer
+        self._passwords = passwords
+        self._attempts = attempts
+        self._rules = rules
+        self._settings = settings
+        self._clock = clock
+
+    async def register(
+        self, client: Client, *, username: str, nickname: str, password: str, email: str | None = None
+    ) -> int:
+        """Makes an account of level 1 and gives its id; does not log in.
+
+        Raises InvalidFields, naming every field that breaks its rule or is taken.
+        """
+        forms = check_registration(username, nickname, password, email, self._rules)
+        taking = self.lookups.taking
+        names = taking("username", forms.username), taking("nickname", forms.nickname)
+        address = taking("email", forms.email) if forms.email else None
+        # Before the costly hash: a name that is taken is refused at once. The decision looks again.
+        self._refuse_taken(*names, address)
+        password_hash = await self._passwords.hash(forms.password)
+        command = Register(*names, address, password_hash, USER, client.address, client.agent)
+        recorded = await self._writer.submit(command, actor=ANONYMOUS, door=client.door)
+        return recorded[0].position
+
+    async def log_in(
+        self, client: Client, identifier: str, password: str, *, replaces: Principal | None = None
+    ) -> LoggedIn:
+        """Opens a session. `replaces` is what the connection held before; its session ends in the same command.
+
+        Raises BadCredentials, which never says what was wrong; Throttled.
+        """
+        known = prepare_identifier(identifier)
+        tag = None if known is None else self.lookups.tag(known.kind, known.compared)
+        prepared = prepare_password_for_check(password)
+        for _ in range(ATTEMPTS):
+            user = self.lookups.account(tag)
+            # An account is throttled as one, whichever of its names is typed; a name of nobody is throttled likewise.
+            account = tag if user is None else f"user {user.id}"
+            limits = await self._attempts.admitted(client, account)
+            encoded = None if user is None else self.lookups.opened(user.password_hash)
+            verified = await self._passwords.verify(encoded, prepared, account or client.address)
+            if user is None or not verified.matches or not user.active:
+                await self._attempts.failed(client, user, limits, matched=verified.matches)
+                raise BadCredentials
+            rehashed = await self._passwords.hash(prepared, account) if verified.needs_rehash else None
+            with suppress(Stale):
+                return await self._open_session(client, user, limits, rehashed, replaces)
+        raise Unavailable("the account kept changing while its password was verified")
+
+    async def log_out(self, client: Client, principal: Principal) -> None:
+        """Ends the principal's session; Unauthenticated when it is over already."""
+        await self._submit(EndSession(principal.session.id, principal.user.id), principal, client)
+
+    async def seen(self, client: Client, principal: Principal) -> None:
+        """Notes, once in the interval, that the session is in use; under load the note is dropped, not queued."""
+        if self._clock() - principal.session.seen_at < self._settings.seen_interval:
+            return
+        note = SeeSession(principal.session.id, self._settings.seen_interval)
+        with suppress(Overloaded, Unavailable):
+            await self._writer.submit(note, actor=principal.actor, door=client.door, droppable=True)
+
+    async def change_profile(
+        self,
+        client: Client,
+        principal: Principal,
+        *,
+        nickname: str | UnsetType = UNSET,
+        email: str | UnsetType | None = UNSET,
+        old_password: str | None = None,
+        new_password: str | None = None,
+    ) -> UserView:
+        """Changes what is given, all of it or nothing; `email=None` removes the address. Gives the account as it is then.
+
+        A new password takes the old one, and ends every other session of the user. Raises InvalidFields (a wrong old
+        password is a fault of `old_password`), Throttled, Unauthenticated.
+        """
+        for _ in range(ATTEMPTS):
+            principal = self.lookups.renewed(principal)
+            form = checked(
+                self.lookups, self._rules, principal.user,
+                nickname=nickname, email=email, old_password=old_password, new_password=new_password,
+            )  # fmt: skip
+            self._refuse_taken(form.nickname, form.email, but=principal.user.id)
+            new_hash = await self._new_hash(client, principal, form)
+            command = profile_command(self.lookups, principal, form, new_hash)
+            with suppress(Stale):
+                await self._submit(command, principal, client)
+                return self.lookups.view(self.lookups.renewed(principal).user)
+        raise Unavailable("the account kept changing while its password was verified")
+
+    async def _new_hash(self, client: Client, principal: Principal, form: ProfileForm) -> str | None:
+        """The new password's hash, once the old one was verified; None where there is no new one."""
+        if form.new_password is None or form.old_password is None:
+            return None
+        user = principal.user
+        account = f"user {user.id}"
+        limits = await self._attempts.admitted(client, account)
+        old = prepare_password_for_check(form.old_password)
+        verified = await self._passwords.verify(self.lookups.opened(user.password_hash), old, account)
+        if not verified.matches:
+            await self._attempts.failed(client, user, limits, matched=False)
+            raise InvalidFields(FieldError("old_password", "The old password is wrong."))
+        return await self._passwords.hash(form.new_password, account)
+
+    async def _open_session(
+        self, client: Client, user: User, limits: tuple[Limit, ...], rehashed: str | None, replaces: Principal | None
+    ) -> LoggedIn:
+        secret = new_secret()
+        command = LogIn(
+            user_id=user.id,
+            password_version=user.password_version,
+            token_digest=digest(secret),
+            lifetime=self._settings.session_lifetime,
+            most_sessions=self._settings.sessions_per_user,
+            replaces=None if replaces is None else replaces.session.id,
+            rehashed=rehashed,
+            # The address keeps its count: one good password must not pay for guesses at everybody else's.
+            clears=tuple(limit.key for limit in limits if limit.key.startswith("account:")),
+            address=client.address,
+            agent=client.agent,
+        )
+        recorded = await self._writer.submit(command, actor=f"user-{user.id}", door=client.door)
+        opened = next(one for one in recorded if isinstance(one.event, SessionOpened))
+        token = format_token(opened.position, secret)
+        return LoggedIn(token, self.lookups.principal(token))
+
+    async def _submit(self, command: Command, principal: Principal, client: Client) -> None:
+        await self._writer.submit(command, actor=principal.actor, door=client.door)
+
+    def _refuse_taken(self, *takings: Taking | None, but: int | None = None) -> None:
+        names = [self.lookups.name(taking.tag) for taking in takings if taking is not None]
+        taken = [
+            FieldError(name.kind, f"This {'e-mail address' if name.kind == 'email' else name.kind} is taken.")
+            for name in names
+            if name is not None and name.user_id != but
+        ]
+        if taken:
+            raise InvalidFields(*taken)

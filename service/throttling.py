@@ -1,0 +1,73 @@
+"""Which throttles an attempt counts against: tags of the account seen from a network, and of the address.
+
+The tags are HMAC-SHA-256 under a key that is replaced, and destroyed, after 30 days: what was counted before cannot be
+traced to anybody then, not even by us.
+"""
+
+from __future__ import annotations
+
+import hmac
+from datetime import datetime, timedelta
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Final
+
+from msgspec import Struct
+
+from events.keys import Keyring
+from service.decisions.throttling import Limit
+
+KEY_NAME: Final = "throttles"
+KEY_LIFETIME: Final = timedelta(days=30)
+
+
+class ThrottlePolicy(Struct, frozen=True):
+    """Failures that are free for an account from one network, and for one address; and the longest delay after them."""
+
+    account_failures: int = 5
+    address_failures: int = 100
+    longest: timedelta = timedelta(minutes=15)
+
+
+class Throttling:
+    """Names the throttles of an attempt."""
+
+    def __init__(self, keyring: Keyring, policy: ThrottlePolicy) -> None:
+        self._keyring = keyring
+        self._policy = policy
+        self._made_at: datetime | None = None
+        self._key = b""
+
+    def limits(self, account: str | None, address: str | None, now: datetime) -> tuple[Limit, ...]:
+        """The throttles that an attempt counts against. `account` is anything that stands for one account."""
+        limits = []
+        if account is not None:
+            key = self._tag("account", f"{account}\x00{network_of(address)}", now)
+            limits.append(Limit(key, self._policy.account_failures, self._policy.longest))
+        if address is not None:
+            limits.append(
+                Limit(self._tag("address", address, now), self._policy.address_failures, self._policy.longest)
+            )
+        return tuple(limits)
+
+    def rotate(self, now: datetime) -> bool:
+        """Replaces the key when it is 30 days old; says whether it did."""
+        return self._keyring.rotate_service_key(KEY_NAME, now, now - KEY_LIFETIME)
+
+    def _tag(self, kind: str, what: str, now: datetime) -> str:
+        # Read again once it may have been replaced, here or by another process on the same store.
+        if self._made_at is None or now - self._made_at >= KEY_LIFETIME:
+            self._made_at, self._key = self._keyring.dated_service_key(KEY_NAME, now)
+        return f"{kind}:{hmac.digest(self._key, what.encode('utf-8', 'surrogatepass'), 'sha256').hex()}"
+
+
+def network_of(address: str | None) -> str:
+    """The network that an address stands for: /24 for IPv4, /64 for IPv6; nothing where there is no IP address."""
+    if address is None:
+        return ""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return ""
+    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    return str(ip_network(f"{parsed}/{24 if parsed.version == 4 else 64}", strict=False))  # noqa: PLR2004 - IP versions
