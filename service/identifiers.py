@@ -15,9 +15,9 @@ from precis_i18n import get_profile
 from service.common_passwords import common_passwords
 from service.errors import FieldError, InvalidFields
 from service.opaque import LONGEST_RUN_OF_MARKS, NotOpaqueError, opaque
+from service.reserved_names import RESERVED_NAMES
 
 __all__ = [
-    "RESERVED_NAMES",
     "Identifier",
     "IdentifierRules",
     "Prepared",
@@ -36,15 +36,6 @@ USERNAME_LENGTHS: Final = (4, 32)
 NICKNAME_LENGTHS: Final = (2, 32)
 LONGEST_EMAIL: Final = 254
 SHORTEST_PASSWORD: Final = 8
-
-RESERVED_NAMES: Final = (
-    "abuse", "account", "accounts", "admin", "administrator", "anonymous", "api", "auth", "daemon", "everyone",
-    "gatebook", "guest", "help", "hostmaster", "info", "login", "logout", "mailer-daemon", "me", "moderator", "nobody",
-    "noreply", "no-reply", "null", "official", "operator", "owner", "postmaster", "register", "root", "security",
-    "service", "staff", "superuser", "support", "sysadmin", "sysop", "system", "undefined", "user", "users",
-    "webmaster", "you",
-)  # fmt: skip
-"""Names that nobody may register: they would speak for the service (RFC 2142 and our own)."""
 
 _USERNAME: Final = get_profile("UsernameCaseMapped")
 _NICKNAME: Final = get_profile("NicknameCaseMapped:CaseFold")

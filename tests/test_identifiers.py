@@ -18,7 +18,6 @@ from rich.console import Console
 
 from service.errors import FieldError, InvalidFields
 from service.identifiers import (
-    RESERVED_NAMES,
     Identifier,
     IdentifierRules,
     Prepared,
@@ -32,6 +31,7 @@ from service.identifiers import (
     prepare_username,
 )
 from service.opaque import NotOpaqueError, opaque
+from service.reserved_names import RESERVED_NAMES
 
 RULES = identifier_rules()
 OPEN = IdentifierRules()

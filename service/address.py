@@ -1,0 +1,47 @@
+"""Where a listener listens, as it is written in the settings."""
+
+import re
+from ipaddress import IPv6Address
+from typing import Final
+
+from msgspec import Struct
+
+__all__ = ["Address", "parse_address"]
+
+LARGEST_PORT: Final = 65_535
+
+_HOST: Final = re.compile(r"[a-z0-9]([a-z0-9._-]{0,253}[a-z0-9])?", re.IGNORECASE | re.ASCII)
+_ADDRESS: Final = re.compile(r"(?:\[(?P<v6>[^\[\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,5})", re.ASCII)
+
+
+class Address(Struct, frozen=True):
+    """Host and port; port 0 lets the system choose."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def __repr__(self) -> str:
+        return f"Address({str(self)!r})"
+
+
+def parse_address(text: str) -> Address:
+    """Return the address that `HOST:PORT` or `[IPV6]:PORT` names.
+
+    Raises:
+        ValueError: with a sentence that completes "it must be …".
+    """
+    found = _ADDRESS.fullmatch(text)
+    if found is None or int(found["port"]) > LARGEST_PORT:
+        raise ValueError("HOST:PORT, with an IPv6 address in brackets and a port of at most 65,535")
+    if found["v6"] is None:
+        if _HOST.fullmatch(found["host"]) is None:
+            raise ValueError("HOST:PORT, where the host is a name or an IP address")
+        return Address(found["host"], int(found["port"]))
+    try:
+        IPv6Address(found["v6"])
+    except ValueError:
+        raise ValueError("[IPV6]:PORT, where what stands in the brackets is an IPv6 address") from None
+    return Address(found["v6"], int(found["port"]))
