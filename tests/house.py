@@ -1,0 +1,93 @@
+"""A gate with everything behind it, over a real SQLite store or one in memory, inside a test's own nursery."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import trio
+
+from service.attempts import Attempts
+from service.batch import BatchRunner
+from service.book import Book, open_book, parse_address
+from service.gate import Gate, GateSettings
+from service.identifiers import IdentifierRules, identifier_rules
+from service.lookups import Lookups
+from service.passwords import HashingCost, Passwords
+from service.throttling import ThrottlePolicy, Throttling
+from service.writer import BatchTold, Writer
+
+CHEAP = HashingCost(memory=8, time=1, parallelism=1)
+"""Argon2id at its lowest: tests are about what happens around the hash."""
+
+
+@dataclass
+class Clock:
+    """A clock that stands until it is moved."""
+
+    now: datetime = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        """The moment it stands at."""
+        return self.now
+
+    def pass_by(self, **duration: float) -> None:
+        """Moves it on: `clock.pass_by(hours=1)`."""
+        self.now += timedelta(**duration)
+
+
+@dataclass
+class House:
+    """What a test can reach: the gate, a book to look into, the writer, the clock, and every batch that was told."""
+
+    gate: Gate
+    book: Book
+    writer: Writer
+    clock: Clock
+    path: Path
+    told: list[BatchTold] = field(default_factory=list)
+
+
+@contextmanager
+def book_in(folder: Path) -> Iterator[Book]:
+    """A new store in the folder, or the one that is there."""
+    book = open_book(parse_address(f"sqlite:{folder}/gatebook.db"), create=True)
+    try:
+        yield book
+    finally:
+        book.close()
+
+
+@asynccontextmanager
+async def house(
+    folder: Path,
+    *,
+    settings: GateSettings | None = None,
+    policy: ThrottlePolicy | None = None,
+    rules: IdentifierRules | None = None,
+    clock: Clock | None = None,
+    cost: HashingCost = CHEAP,
+) -> AsyncIterator[House]:
+    """A gate over a real SQLite store, its writer and its password workers running until the block ends."""
+    clock = clock or Clock()
+    address = parse_address(f"sqlite:{folder}/gatebook.db")
+    with book_in(folder) as book:
+        told: list[BatchTold] = []
+        writer = Writer(
+            lambda: BatchRunner(open_book(address), clock=clock), batch_size=256, most_waiting=2_000, observer=told.append
+        )
+        passwords = Passwords(cost=cost)
+        lookups = Lookups(book, clock)
+        attempts = Attempts(lookups, writer, Throttling(book.keyring, policy or ThrottlePolicy()), clock)
+        gate = Gate(
+            lookups, writer, passwords, attempts, rules or identifier_rules(common_passwords_refused=False),
+            settings or GateSettings(), clock,
+        )  # fmt: skip
+        async with trio.open_nursery() as nursery:
+            await nursery.start(writer.run)
+            await nursery.start(passwords.run)
+            yield House(gate, book, writer, clock, folder / "gatebook.db", told)
+            nursery.cancel_scope.cancel()
