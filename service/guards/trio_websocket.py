@@ -215,13 +215,17 @@ class _Server:
             nursery.start_soon(read)
             with conversation.asking:
                 await wire.requested.wait()
-            if wire.request is None:
-                self.hooks.refused("too_slow" if conversation.asking.cancelled_caught else "malformed")
-            else:
+            if wire.request is not None:
                 code = await self._handle(conversation, wire.request)
                 with trio.move_on_after(self.limits.close_seconds):
                     await wire.finish(code)
                     await over.wait()
+            elif wire.refused:
+                self.hooks.refused("malformed")
+                with trio.move_on_after(self.limits.close_seconds):
+                    await over.wait()
+            elif conversation.asking.cancelled_caught and not conversation.stopping:
+                self.hooks.refused("too_slow")
             nursery.cancel_scope.cancel()
 
     async def _handle(self, conversation: _Conversation, asked: Request) -> int:

@@ -3,7 +3,7 @@
 What upstream leaves open, and this subclass closes:
 
 - a header that is not ASCII raises UnicodeError out of wsproto's handshake, and out of the server: here it is a 400;
-- bytes sent together with the upgrade are lost by wsproto without a word: here they are a 400;
+- bytes sent along with the upgrade request are lost by wsproto without a word: here they are a 400;
 - fragments are not counted, and text is measured in characters (python-trio/trio-websocket issue 82): here frames are
   counted, bytes are bytes, and what is too much closes with 1009;
 - invalid UTF-8 and broken frames close the TCP connection without a close frame: here the client hears 1007 or 1002;
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import trio
 from trio_websocket import CloseReason, ConnectionClosed, WebSocketConnection
@@ -37,6 +37,9 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from service.guards.limits import SocketLimits
 
+BODY_HEADERS: Final = {b"content-length", b"transfer-encoding"}
+"""Headers that announce a body, which an upgrade request has none of (RFC 6455, 4.1)."""
+
 
 class GuardedWSConnection(WSConnection):
     """wsproto's sans-IO connection, whose handshake raises RemoteProtocolError alone, with a refusal to send."""
@@ -46,14 +49,17 @@ class GuardedWSConnection(WSConnection):
         if self.connection is not None:
             super().receive_data(data)
             return
-        asked = self.handshake._initiating_request is not None  # noqa: SLF001 -- there is no public way to know
+        handshake = self.handshake
+        asked_before = handshake._initiating_request is not None  # noqa: SLF001 -- there is no public way to know
         try:
             super().receive_data(data)
         except (UnicodeError, LocalProtocolError) as error:
             raise RemoteProtocolError("bad handshake", event_hint=RejectConnection()) from error
-        early = self.handshake._h11_connection.trailing_data[0]  # noqa: SLF001 -- there is no public way to know
-        if asked or early:
-            raise RemoteProtocolError("data before the answer", event_hint=RejectConnection())
+        request = handshake._initiating_request  # noqa: SLF001 -- there is no public way to know
+        if request is not None:
+            early = handshake._h11_connection.trailing_data[0]  # noqa: SLF001 -- there is no public way to know
+            if asked_before or early or any(name in BODY_HEADERS for name, _ in request.extra_headers):
+                raise RemoteProtocolError("more than a handshake", event_hint=RejectConnection())
 
 
 class WireConnection(WebSocketConnection):
@@ -72,7 +78,8 @@ class WireConnection(WebSocketConnection):
         self.requested: trio.Event = trio.Event()
         self.request: Request | None = None
         self._frames = 0
-        # Set once the parser has given up: what still comes is read and dropped.
+        self.refused = False
+        # Set once nothing that may still come is of interest: it is read and dropped.
         self._deaf = False
 
     @property
@@ -99,8 +106,7 @@ class WireConnection(WebSocketConnection):
             await self._send(CloseConnection(code=code))
         await self._recv_channel.aclose()
         if self.state is ConnectionState.CLOSED:
-            with suppress(OSError):
-                self.socket.shutdown(socket.SHUT_WR)
+            self._half_close()
 
     def check_open(self) -> None:
         """Raise `ConnectionClosed` if the connection is over, or was never to be."""
@@ -113,6 +119,11 @@ class WireConnection(WebSocketConnection):
             self._close_reason = CloseReason(code, why)
             await self._send(CloseConnection(code=code, reason=why))
         await self._recv_channel.aclose()
+
+    def _half_close(self) -> None:
+        """Send no more, but go on reading: data left unread makes TCP reset the connection, and the answer is lost."""
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
 
     async def _read_once(self) -> bool:
         try:
@@ -130,7 +141,10 @@ class WireConnection(WebSocketConnection):
             if isinstance(error.event_hint, RejectConnection):
                 headers = [*error.event_hint.headers, (b"connection", b"close")]
                 await self._reject(error.event_hint.status_code, headers, b"")
-            return False
+                self._half_close()
+            self.refused = self._deaf = True
+            self.requested.set()
+            return True
         for event in self._wsproto.events():
             if not await self._take(event):
                 return False

@@ -33,14 +33,14 @@ def make_app(*, whole: bool = True) -> QuartTrio:
 
     @app.post("/echo")
     async def echo() -> bytes:
-        return await request.get_data(as_text=False)
+        return bytes(await request.body)
 
     @app.get("/big")
     async def big() -> bytes:
         return bytes(64 * 1024 * 1024)
 
     @app.get("/broken")
-    async def broken() -> None:
+    async def broken() -> str:
         raise RuntimeError
 
     return app
@@ -60,7 +60,7 @@ def h2_request(path: bytes = b"/", method: bytes = b"GET") -> bytes:
     connection = h2.connection.H2Connection(config)
     connection.initiate_connection()
     headers = [(b":method", method), (b":path", path), (b":scheme", b"http"), (b":authority", b"x")]
-    connection.send_headers(1, headers, end_stream=True)
+    connection.send_headers(1, headers if path else [(b":method", method), (b":authority", b"x")], end_stream=True)
     return connection.data_to_send()
 
 
@@ -79,7 +79,8 @@ HOSTILE = {
     "HTTP/2 with a path that is not ASCII": (h2_request(b"/caf\xe9"), 505),
     "HTTP/2 with a method that is not ASCII": (h2_request(method=b"G\xe9T"), 505),
     "HTTP/2 with a thousand priorities": (h2_priorities(1000), 505),
-    "CONNECT without a path": (b"CONNECT  HTTP/1.1\r\nhost: x\r\n\r\n", 400),
+    "HTTP/2 with a CONNECT, which has no path": (h2_request(b"", b"CONNECT"), 505),
+    "CONNECT to nowhere": (b"CONNECT  HTTP/1.1\r\nhost: x\r\n\r\n", 400),
     "CONNECT to somewhere": (b"CONNECT example.com:443 HTTP/1.1\r\nhost: x\r\n\r\n", 501),
     "a path that is not ASCII": (b"GET /caf\xe9 HTTP/1.1\r\nhost: x\r\n\r\n", 400),
     "a target that is no path": (b"GET nowhere HTTP/1.1\r\nhost: x\r\n\r\n", 400),
@@ -233,7 +234,7 @@ async def test_the_handler_of_a_client_that_has_gone_is_cancelled(app: QuartTrio
     entered, cancelled = trio.Event(), trio.Event()
 
     @app.get("/slow")
-    async def slow() -> None:
+    async def slow() -> str:
         try:
             entered.set()
             await trio.sleep_forever()
@@ -281,19 +282,18 @@ async def test_a_stop_waits_no_longer_than_its_grace() -> None:
     app, entered = make_app(), trio.Event()
 
     @app.get("/slow")
-    async def slow() -> None:
+    async def slow() -> str:
         entered.set()
         await trio.sleep_forever()
 
-    async with serving_http(app, grace=0.1) as edge:
-        async with await edge.connect() as waiting, await edge.connect() as deaf:
-            await waiting.send_all(get("/slow"))
-            await deaf.send_all(get("/big"))
-            await entered.wait()
-            await edge.until_open(2)
-            edge.stopping.set()
-            with trio.fail_after(PATIENCE):
-                await edge.stopped.wait()
+    async with serving_http(app, grace=0.1) as edge, await edge.connect() as waiting, await edge.connect() as deaf:
+        await waiting.send_all(get("/slow"))
+        await deaf.send_all(get("/big"))
+        await entered.wait()
+        await edge.until_open(2)
+        edge.stopping.set()
+        with trio.fail_after(PATIENCE):
+            await edge.stopped.wait()
 
 
 async def test_an_application_that_cannot_start_is_no_secret() -> None:
