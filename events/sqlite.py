@@ -144,7 +144,7 @@ class SQLiteLog:
         """The matching recorded events."""
         clause, values = self._where(query)
         with translating(self.path):
-            rows = self.connection.execute(f"SELECT position, entry FROM log {clause}", values).fetchall()  # noqa: S608 - fixed parts only
+            rows: list[Any] = self.connection.execute(f"SELECT position, entry FROM log {clause}", values).fetchall()  # noqa: S608 - fixed parts only
         return [decode(data, position) for position, data in rows]
 
     def position_at(self, moment: datetime) -> int:

@@ -45,10 +45,10 @@ class MemoryReadModels:
     def scan(self, projection: AnyProjection, *, after: str = "", limit: int = PAGE) -> list[Row]:
         """All rows in order of key."""
 
-        def order(key: str) -> int | str:
-            return int(key or 0) if projection.keyed_by_position else key
+        def order(key: str) -> tuple[int, str]:
+            return (int(key or 0), "") if projection.keyed_by_position else (0, key)
 
-        rows = [row for row in self._rows[projection.name].values() if not after or order(row.key) > order(after)]  # type: ignore[operator] - both of one kind
+        rows = [row for row in self._rows[projection.name].values() if not after or order(row.key) > order(after)]
         return sorted(rows, key=lambda row: order(row.key))[:limit]
 
     def within(self, transaction: object) -> MemoryReadModelTransaction:

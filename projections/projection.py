@@ -35,13 +35,33 @@ class Projection(Protocol[Doc]):
     what the document is about, so that a key beyond the head is known to have no document.
     """
 
-    name: str
-    revision: int
-    document: type[Doc]
-    indexes: tuple[Index[Doc], ...]
-    handles: frozenset[type[Struct]]
-    opened: bool
-    keyed_by_position: bool
+    @property
+    def name(self) -> str:
+        """Its name, in the store and for people."""
+
+    @property
+    def revision(self) -> int:
+        """See the class."""
+
+    @property
+    def document(self) -> type[Doc]:
+        """The type of its documents."""
+
+    @property
+    def indexes(self) -> tuple[Index[Doc], ...]:
+        """By what its documents are found."""
+
+    @property
+    def handles(self) -> frozenset[type[Struct]]:
+        """See the class."""
+
+    @property
+    def opened(self) -> bool:
+        """See the class."""
+
+    @property
+    def keyed_by_position(self) -> bool:
+        """See the class."""
 
     def keys(self, recorded: Recorded) -> tuple[str, ...]:
         """The keys of the documents that the event touches."""

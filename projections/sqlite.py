@@ -187,7 +187,7 @@ class SQLiteReadModels:
     ) -> list[tuple[str, bytes]]:
         """Documents whose index has that value, in order of key."""
         with translating(self.path):
-            rows = self.connection.execute(
+            rows: list[Any] = self.connection.execute(
                 f"SELECT key, document FROM {table_of(projection)} WHERE by_{index} = ? AND key > ?"  # noqa: S608 - our own names
                 " ORDER BY key LIMIT ?",
                 (value, _beyond(projection, after), limit),
@@ -197,7 +197,7 @@ class SQLiteReadModels:
     def up_to(self, projection: AnyProjection, index: str, value: int, *, limit: int = PAGE) -> list[tuple[str, bytes]]:
         """Documents whose index is at most that value, lowest first."""
         with translating(self.path):
-            rows = self.connection.execute(
+            rows: list[Any] = self.connection.execute(
                 f"SELECT key, document FROM {table_of(projection)} WHERE by_{index} <= ? ORDER BY by_{index} LIMIT ?",  # noqa: S608 - our own names
                 (value, limit),
             ).fetchall()
@@ -208,7 +208,7 @@ class SQLiteReadModels:
         names = [index.name for index in projection.indexes]
         columns = "".join(f", by_{name}" for name in names)
         with translating(self.path):
-            rows = self.connection.execute(
+            rows: list[Any] = self.connection.execute(
                 f"SELECT key, document{columns} FROM {table_of(projection)} WHERE key > ? ORDER BY key LIMIT ?",  # noqa: S608 - our own names
                 (_beyond(projection, after), limit),
             ).fetchall()
