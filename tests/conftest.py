@@ -3,4 +3,6 @@
 import pytest
 
 # Helpers that assert get pytest's explanations too; test modules have them anyway.
-pytest.register_assert_rewrite("tests.given", "tests.guards.edge", "tests.house", "tests.log_contract", "tests.read_model_contract")
+pytest.register_assert_rewrite(
+    "tests.given", "tests.guards.edge", "tests.house", "tests.log_contract", "tests.read_model_contract"
+)
