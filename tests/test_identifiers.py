@@ -349,8 +349,8 @@ def test_a_password_for_a_check_matches_what_was_set_and_nothing_else(typed: str
 LONG = {
     "arabic digits": "\u0660" * 32_000,
     "katakana": "漢\u30fb" * 10_000,
-    "non-joiners": "ب\u200c" * 16_000 + "ب",
-    "middle dots": "l·" * 16_000 + "l",
+    "non-joiners": "ب\u200c" * 1_000 + "ب" * 16_000,
+    "middle dots": "l·" * 1_000 + "l" * 16_000,
     "every ideograph": "".join(map(chr, range(0x4E00, 0x9FFF))),
 }
 
@@ -367,7 +367,13 @@ def test_context_is_looked_for_nearby_or_once(text: str, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("service.opaque.context_rule_error", counted)
     assert prepare_password(text, OPEN) == text
-    assert handed_over <= 70 * len(text)
+    assert handed_over <= 4 * len(text) + 70_000
+
+
+@pytest.mark.parametrize("text", ["ب\u200c" * 1_001 + "ب", "l·" * 1_001 + "l"])
+def test_more_than_a_thousand_joiners_are_refused_unseen(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("service.opaque.context_rule_error")
+    assert prepare_password_for_check(text) == "\0"
 
 
 @pytest.mark.parametrize("marks", ["\u0301\u0316", "\u0f73", "\u0344\u0323"])
