@@ -59,6 +59,9 @@ BEGIN SELECT raise(ABORT, 'the log is append-only: an entry is never removed'); 
 CREATE TRIGGER log_is_appended_in_order BEFORE INSERT ON log
 WHEN new.position <> coalesce((SELECT max(position) FROM log), 0) + 1
 BEGIN SELECT raise(ABORT, 'the log is append-only: positions have no gaps'); END;
+CREATE TRIGGER log_streams_are_appended_in_order BEFORE INSERT ON log
+WHEN new.version <> coalesce((SELECT max(version) FROM log WHERE stream = new.stream), 0) + 1
+BEGIN SELECT raise(ABORT, 'the log is append-only: versions have no gaps'); END;
 """
 _COLUMNS: Final = "position, stream, version, at, type, user_id, command_id, entry, leaf"
 
