@@ -47,6 +47,13 @@ class TooLarge(Refused):
     message = "The message is too large."
 
 
+class UnsupportedMedia(Refused):
+    """The body is said to be something else than JSON, or nothing is said about it at all."""
+
+    code = "unsupported_media"
+    message = "The body must be JSON, with the header Content-Type: application/json."
+
+
 class NoSuchRoute(Refused):
     """The address or route names nothing that this door serves."""
 
@@ -177,6 +184,7 @@ HTTP_STATUS: Final[dict[type[Refused], int]] = {
     LastAdmin: 409,
     Stale: 409,
     TooLarge: 413,
+    UnsupportedMedia: 415,
     InvalidFields: 422,
     Throttled: 429,
     InternalError: 500,
