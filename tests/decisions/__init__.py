@@ -1,0 +1,1 @@
+"""Every command, given what stands in the book."""
