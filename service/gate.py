@@ -1,8 +1,8 @@
 """The gate: the work before the writer, the same for every door.
 
-Here is what takes a clock, a hash or a lookup: names are prepared, throttles asked, passwords verified. What comes out is a
-command for the writer, with the version of whatever was verified; the decision refuses when that has moved since, and the
-gate verifies anew.
+Here is what takes a clock, a hash or a lookup: names are prepared, throttles asked, passwords verified. What comes out
+is a command for the writer, with the version of whatever was verified; the decision refuses when that has moved since,
+and the gate verifies anew.
 """
 
 from __future__ import annotations
@@ -157,8 +157,8 @@ class Gate:
         raise Unavailable("the account kept changing while its password was verified")
 
     async def _new_hash(self, client: Client, principal: Principal, form: ProfileForm) -> str | None:
-        """The new password's hash, once the old one was verified; None where there is no new one."""
-        if form.new_password is None or form.old_password is None:
+        """The new password's hash, None where there is none; an old password that is given is verified either way."""
+        if form.old_password is None:
             return None
         user = principal.user
         account = f"user {user.id}"
@@ -168,7 +168,7 @@ class Gate:
         if not verified.matches:
             await self._attempts.failed(client, user, limits, matched=False)
             raise InvalidFields(FieldError("old_password", "The old password is wrong."))
-        return await self._passwords.hash(form.new_password, account)
+        return None if form.new_password is None else await self._passwords.hash(form.new_password, account)
 
     async def _open_session(
         self, client: Client, user: User, limits: tuple[Limit, ...], rehashed: str | None, replaces: Principal | None
