@@ -84,8 +84,9 @@ class GuardedH11Protocol(H11Protocol):
     async def handle(self, event: Event) -> None:
         """Take bytes, or the news that the client has gone: then what it asked for is given up."""
         if isinstance(event, RawData):
-            self.connection.receive_data(event.data)
-            await self._handle_events()
+            if self.connection.their_state is not h11.ERROR:
+                self.connection.receive_data(event.data)
+                await self._handle_events()
         elif isinstance(event, Closed) and self.stream is not None:
             await self._close_stream()
             self.on_lost()
@@ -136,6 +137,8 @@ class GuardedH11Protocol(H11Protocol):
             try:
                 event = self.connection.next_event()
             except h11.RemoteProtocolError as error:
+                if self.phase is Phase.ANSWERING:
+                    return  # It sent more after its last request, which is answered before the connection is closed.
                 await self.refuse(HEAD_TOO_LARGE if error.error_status_hint == HEAD_TOO_LARGE.status else MALFORMED)
                 return
             if event is h11.PAUSED:

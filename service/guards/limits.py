@@ -33,7 +33,7 @@ class SocketLimits(Struct, frozen=True, kw_only=True):
     """A whole message, text counted as UTF-8; more closes the connection with 1009."""
     fragments: int = 64
     """Frames that one message may come in; more closes the connection with 1009."""
-    read_bytes: int = 16 * 1024
+    read_bytes: int = 4 * 1024
     """What is read from a connection at once. One finished message waits beside it; then reading stops."""
     handshake_seconds: float = 10.0
     """From the accepted connection to the complete upgrade request."""

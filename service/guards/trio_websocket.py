@@ -51,10 +51,13 @@ async def serve_sockets(
     `limits.close_seconds` before that are cancelled. Cancelled itself, it closes everything at once.
     """
     server = _Server(handler, limits or SocketLimits(), hooks or Hooks())
-    async with trio.open_nursery() as connections:
-        await accept_until(stopping, sockets, server.serve_one, connections=connections, task_status=task_status)
-        server.stop(trio.current_time() + max(0.0, grace - server.limits.close_seconds))
-        connections.cancel_scope.deadline = trio.current_time() + grace
+    async with trio.open_nursery() as watching:
+        watching.start_soon(server.watch_writes)
+        async with trio.open_nursery() as connections:
+            await accept_until(stopping, sockets, server.serve_one, connections=connections, task_status=task_status)
+            server.stop(trio.current_time() + max(0.0, grace - server.limits.close_seconds))
+            connections.cancel_scope.deadline = trio.current_time() + grace
+        watching.cancel_scope.cancel()
 
 
 class SocketRequest:
@@ -105,12 +108,12 @@ class SocketConnection:
 
     async def receive(self) -> str | bytes:
         """The next message. Raises `ConnectionClosed` when the client has closed or gone, or when we are stopping."""
-        conversation = self._conversation
-        if conversation.stopping:
-            raise ConnectionClosed(GOING_AWAY)
-        with trio.CancelScope() as conversation.receiving:
+        try:
             return await self._wire.get_message()
-        raise ConnectionClosed(GOING_AWAY)
+        except ConnectionClosed:
+            if self._conversation.stopping:
+                raise ConnectionClosed(GOING_AWAY) from None
+            raise
 
     async def receive_text(self) -> str:
         """As `receive`, for protocols of text: a binary message closes the connection with 1003."""
@@ -154,14 +157,13 @@ class _Conversation:
         self.client = str(stream.socket.getpeername()[0])
         self.stopping = False
         self.asking = trio.CancelScope(deadline=trio.current_time() + limits.handshake_seconds)
-        self.receiving = trio.CancelScope()
         self.handling = trio.CancelScope()
 
     def stop(self, deadline: float) -> None:
         """Receive no more; whatever the handler still has to do, it does before the deadline."""
         self.stopping = True
         self.asking.cancel()
-        self.receiving.cancel()
+        self.wire.receive_no_more()
         self.handling.deadline = deadline
 
 
@@ -177,6 +179,13 @@ class _Server:
     def stop(self, deadline: float) -> None:
         for conversation in self.open:
             conversation.stop(deadline)
+
+    async def watch_writes(self) -> None:
+        """Cut clients that do not read: one task for all, since a deadline for each write costs a fifth of an echo."""
+        while True:
+            await trio.sleep(self.limits.write_seconds / 4)
+            for conversation in self.open:
+                conversation.wire.cut_if_writing_since(trio.current_time() - self.limits.write_seconds)
 
     async def serve_one(self, stream: trio.SocketStream) -> None:
         """One connection, from accepted to closed. No Exception leaves it."""

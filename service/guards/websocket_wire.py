@@ -14,6 +14,7 @@ What upstream leaves open, and this subclass closes:
 
 from __future__ import annotations
 
+import math
 import socket
 from contextlib import suppress
 from typing import Any, Final, cast
@@ -39,6 +40,9 @@ from service.guards.limits import SocketLimits
 
 BODY_HEADERS: Final = {b"content-length", b"transfer-encoding"}
 """Headers that announce a body, which an upgrade request has none of (RFC 6455, 4.1)."""
+
+
+MESSAGES: Final = (TextMessage, BytesMessage)
 
 
 class GuardedWSConnection(WSConnection):
@@ -79,6 +83,7 @@ class WireConnection(WebSocketConnection):
         self.request: Request | None = None
         self._frames = 0
         self.refused = False
+        self._writing_since = math.inf
         # Set once nothing that may still come is of interest: it is read and dropped.
         self._deaf = False
 
@@ -107,6 +112,15 @@ class WireConnection(WebSocketConnection):
         await self._recv_channel.aclose()
         if self.state is ConnectionState.CLOSED:
             self._half_close()
+
+    def cut_if_writing_since(self, moment: float) -> None:
+        """End the connection if the client has not taken a write that began before the moment."""
+        if self._writing_since < moment:
+            self.socket.close()
+
+    def receive_no_more(self) -> None:
+        """Wake who waits in `get_message`, with `ConnectionClosed`; messages are dropped from now on."""
+        self._recv_channel.close()
 
     def check_open(self) -> None:
         """Raise `ConnectionClosed` if the connection is over, or was never to be."""
@@ -152,7 +166,7 @@ class WireConnection(WebSocketConnection):
 
     async def _take(self, event: Event) -> bool:
         """Act on one event from the client; False when it was the last."""
-        if isinstance(event, TextMessage | BytesMessage):
+        if isinstance(event, MESSAGES):
             await self._take_message(event)
         elif isinstance(event, Ping):
             if self.state is ConnectionState.OPEN:
@@ -211,13 +225,14 @@ class WireConnection(WebSocketConnection):
         except trio.WouldBlock:
             await self._stream_lock.acquire()
         sent = False
+        self._writing_since = trio.current_time()
         try:
-            with trio.move_on_after(self.limits.write_seconds):
-                await self._stream.send_all(data)
-                sent = True
+            await self._stream.send_all(data)
+            sent = True
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         finally:
+            self._writing_since = math.inf
             self._stream_lock.release()
             if not sent:
                 self.socket.close()

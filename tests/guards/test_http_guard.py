@@ -151,6 +151,17 @@ async def test_a_connection_that_was_to_be_closed_is_closed(app: QuartTrio, how:
         await edge.until_open(0)
 
 
+async def test_what_follows_the_last_request_is_not_read(app: QuartTrio) -> None:
+    async with serving_http(app) as edge:
+        for last in (get("/", "connection: close"), b"GET / HTTP/1.0\r\n\r\n"):
+            for more in (get(), b"garbage\r\n\r\n", b"x" * 200_000):
+                answer = await edge.tell(last + more)
+                assert answer.startswith(b"HTTP/1.1 200")
+                assert answer.count(b"HTTP/1.1") == 1
+        assert edge.failures == []
+        assert edge.refused == []
+
+
 async def test_a_connection_serves_many_requests_also_when_they_come_together(app: QuartTrio) -> None:
     async with serving_http(app) as edge, await edge.connect() as stream:
         for body in (b"one", b"two"):
