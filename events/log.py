@@ -2,10 +2,10 @@
 
 What a log promises:
 
-- Positions are 1, 2, 3, … without gaps, given out inside the one write transaction, so that they follow the order of the
-  commits: whoever has seen N has seen everything before N.
-- What was appended is durable when the transaction's block is left without an exception, and not before; then it is there
-  for every reader of every process. When the block is left by an exception, nothing of it is there.
+- Positions are 1, 2, 3, … without gaps, given out inside the one write transaction, so that they follow the order of
+  the commits: whoever has seen N has seen everything before N.
+- What was appended is durable when the transaction's block is left without an exception, and not before; then it is
+  there for every reader of every process. When the block is left by an exception, nothing of it is there.
 - Nothing is ever changed or removed; the store itself refuses that.
 """
 
@@ -47,8 +47,8 @@ class Head(Struct, frozen=True):
 class Query(Struct, frozen=True):
     """Which entries to read: all that match everything that is set.
 
-    `after` and `until` are positions (exclusive, inclusive); `since` and `before` moments (inclusive, exclusive). At most
-    `limit` come back, in order of position, or from the end when `backwards`.
+    `after` and `until` are positions (exclusive, inclusive); `since` and `before` moments (inclusive, exclusive). At
+    most `limit` come back, in order of position, or from the end when `backwards`.
     """
 
     after: int = 0
@@ -102,8 +102,8 @@ class EventLog(Protocol):
         """Takes the write lock, waiting for other writers, and commits when its block ends.
 
         Answered means durable: when leaving the block does not raise, what was appended has been synced. Raises
-        StoreFullError or StoreBusyError with nothing written; DurabilityError when a sync failed, after which nobody knows
-        what is on disk, and the process must end.
+        StoreFullError or StoreBusyError with nothing written; DurabilityError when a sync failed, after which nobody
+        knows what is on disk, and the process must end.
         """
 
     def close(self) -> None:

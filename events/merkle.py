@@ -1,7 +1,7 @@
 """The Merkle tree over the entries: leaf and node hashes of RFC 6962, section 2.1, and the frontier that appends need.
 
-The frontier of a tree of n leaves is the roots of its perfect subtrees, largest first: one for each 1 bit of n. It is all
-that appending needs, and it is at most 63 hashes of 32 bytes.
+The frontier of a tree of n leaves is the roots of its perfect subtrees, largest first: one for each 1 bit of n. It is
+all that appending needs, and it is at most 63 hashes of 32 bytes.
 """
 
 from __future__ import annotations

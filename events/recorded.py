@@ -1,4 +1,4 @@
-"""The recorded event (an event with its envelope) and its entry: the exact bytes that are stored, hashed and exported."""
+"""The recorded event (an event with its envelope) and its entry: the bytes that are stored, hashed and exported."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Recorded(Struct, frozen=True, gc=False):
 
     `position` counts 1, 2, 3, … over the whole log and `version` within the stream, both without gaps; `at` is UTC, in
     microseconds, and never earlier than the one before. `actor` is who caused it (`user-17`, `anonymous`, `operator`,
-    `service`), `door` the contract it came through, `command_id` 128 random bits of ours in hex.
+    `service`), `door` the contract it came through, `command_id` a UUID of version 7 in hex, ours alone.
     """
 
     position: int
@@ -59,6 +59,8 @@ class Entry(Struct, frozen=True, gc=False):
 
 _encoder: Final = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder(Recorded)
+_page_decoder: Final = msgspec.json.Decoder(list[Recorded])
+_positions_decoder: Final = msgspec.json.Decoder(list[int])
 _any_decoder: Final = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -92,6 +94,18 @@ def decode(data: bytes, position: int) -> Recorded:
     if recorded.position != position:
         raise UndecodableEntryError(position, f"it says that it stands at position {recorded.position}")
     return recorded
+
+
+def decode_page(entries: str, positions: str, *, backwards: bool) -> list[Recorded]:
+    """Many entries at once, as one JSON array, with the array of the positions where they were found.
+
+    Raises msgspec.DecodeError or ValueError where any of them needs a closer look by `decode`.
+    """
+    page = _page_decoder.decode(entries)
+    found = _positions_decoder.decode(positions)
+    if [recorded.position for recorded in page] != found or found != sorted(found, reverse=backwards):
+        raise ValueError("an entry stands at another position than it says, or out of order")
+    return page
 
 
 def _decode_retired(data: bytes, position: int, first: Exception) -> Recorded:

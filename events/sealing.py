@@ -29,7 +29,8 @@ E = TypeVar("E", bound=msgspec.Struct)
 class KeyFinder(Protocol):
     """Gives the cipher of a subject; SubjectKeyMissingError when there is none."""
 
-    def __call__(self, subject: int, /) -> AESGCM: ...
+    def __call__(self, subject: int, /) -> AESGCM:
+        """The subject's cipher."""
 
 
 def _bound_to(stream: str, position: int, field: str) -> bytes:

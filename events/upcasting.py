@@ -1,7 +1,8 @@
 """Upcasting: event shapes that were released once and have been replaced since, raised to today's on reading.
 
-An entry is never rewritten. When a released type must change, the old wire name stays here with a function from its plain
-JSON object to the present one's, and a golden line in the tests holds it to that for ever. None was replaced so far.
+An entry is never rewritten. When a released type must change, the old wire name stays here with a function from its
+plain JSON object to the present one's, and a golden line in the tests holds it to that for ever. None was replaced so
+far.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+from functools import lru_cache
 from typing import ClassVar
 
 from msgspec import Struct
@@ -37,7 +39,7 @@ class ActivityByHour:
 
     def keys(self, recorded: Recorded) -> tuple[str, ...]:
         """The hour in which the event was recorded."""
-        return (recorded.at.isoformat("T", "hours")[:13],)
+        return _hour(recorded.at.toordinal(), recorded.at.hour)
 
     def evolve(self, key: str, doc: Activity | None, recorded: Recorded) -> Activity | None:
         """The hour with one more of the event's kind."""
@@ -51,3 +53,9 @@ class ActivityByHour:
             hour.throttled + (kind is LoginThrottled),
             hour.endings + (kind is SessionClosed),
         )
+
+
+@lru_cache(maxsize=4)
+def _hour(day: int, hour: int) -> tuple[str]:
+    """The key of an hour; entries come in the order of time, so that the last few are all that is ever asked for."""
+    return (f"{date.fromordinal(day).isoformat()}T{hour:02}",)

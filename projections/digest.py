@@ -1,8 +1,8 @@
 """The digest of a read model: one number over all its documents, whatever their order, kept up with every write.
 
-The sum modulo 2**256 of SHA-256 over each key and document. Adding and taking away is one hash each, so the digest is kept
-up at the price of the documents that changed. It finds faults, not forgers: whoever can write the store can write the
-digest too. What stands against forgers is the book.
+The sum modulo 2**256 of SHA-256 over each key and document. Adding and taking away is one hash each, so the digest is
+kept up at the price of the documents that changed. It finds faults, not forgers: whoever can write the store can write
+the digest too. What stands against forgers is the book.
 """
 
 from __future__ import annotations

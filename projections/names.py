@@ -1,8 +1,8 @@
 """The projection `names`: who has which username, nickname and e-mail address, found by HMAC tag, readable to nobody.
 
-It makes names unique and findable while the names themselves stay sealed. It is the one projection that folds with keys:
-the tag is HMAC-SHA-256 of the prepared form, under a key of the service's own (RFC 2104). The prepared form stands,
-sealed, in the book, so that a newer Unicode table never changes a replay.
+It makes names unique and findable while the names themselves stay sealed. It is the one projection that folds with
+keys: the tag is HMAC-SHA-256 of the prepared form, under a key of the service's own (RFC 2104). The prepared form
+stands, sealed, in the book, so that a newer Unicode table never changes a replay.
 """
 
 from __future__ import annotations

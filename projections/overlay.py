@@ -1,8 +1,8 @@
 """The overlay: read models in memory over what a transaction loaded, folded event by event, written once at the end.
 
 Loaded set by set before anything is decided; what a decision reads without having said so is found by a read of its own
-(and counted: `strays`), so that a forgotten declaration costs time, never correctness. Documents that nobody reads in the
-batch (the hour's activity, say) wait and are loaded together at the end.
+(and counted: `strays`), so that a forgotten declaration costs time, never correctness. Documents that nobody reads in
+the batch (the hour's activity, say) wait and are loaded together at the end.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What a projection is: a keyed pure fold over recorded events, and nothing else.
 
-The same fold runs in three places: inside the write transaction over the live read models, in memory for replays and time
-travel, and over a fresh table for a rebuild. It has no clock, no randomness and no I/O, and it never refuses: over any
-sequence of events at all it gives some documents.
+The same fold runs in three places: inside the write transaction over the live read models, in memory for replays and
+time travel, and over a fresh table for a rebuild. It has no clock, no randomness and no I/O, and it never refuses: over
+any sequence of events at all it gives some documents.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Projection(Protocol[Doc]):
 
     `revision` is raised when the fold or its documents change: the read model is then rebuilt beside the old one.
     `handles` are the event types that it looks at. `opened` says whether it needs personal fields in plain text: only
-    `names` does; every other folds them sealed. `keyed_by_position` says that a key is the position of the first event of
-    what the document is about, so that a key beyond the head is known to have no document.
+    `names` does; every other folds them sealed. `keyed_by_position` says that a key is the position of the first event
+    of what the document is about, so that a key beyond the head is known to have no document.
     """
 
     @property
@@ -78,8 +78,3 @@ _encoder = msgspec.json.Encoder()
 def encode_document(doc: Struct) -> bytes:
     """The document's one encoding: what is stored and what its digest is over."""
     return _encoder.encode(doc)
-
-
-def replace(doc: Doc, **changes: object) -> Doc:
-    """The document with some fields changed."""
-    return msgspec.structs.replace(doc, **changes)

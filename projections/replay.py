@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -18,6 +17,15 @@ Opener = Callable[[Recorded], Recorded]
 Progress = Callable[[int], None]
 
 
+_Fold = tuple[
+    str,
+    Opener | None,
+    Callable[[Recorded], tuple[str, ...]],
+    Callable[[str, Any, Recorded], Any],
+    dict[str, Any],
+]
+
+
 class Replay:
     """Documents folded in memory. `documents[name][key]` is the state after `position`.
 
@@ -28,46 +36,37 @@ class Replay:
         self.projections: Sequence[AnyProjection] = [p for p in projections if opener is not None or not p.opened]
         self.documents: dict[str, dict[str, Any]] = {p.name: {} for p in self.projections}
         self.position = 0
-        self._opener = opener
-        self._sealed: dict[type[Struct], list[tuple[AnyProjection, dict[str, Any]]]] = defaultdict(list)
-        self._opened: dict[type[Struct], list[tuple[AnyProjection, dict[str, Any]]]] = defaultdict(list)
+        self._folds: dict[type[Struct], list[_Fold]] = {}
         for projection in self.projections:
             for kind in projection.handles:
-                handlers = self._opened if projection.opened else self._sealed
-                handlers[kind].append((projection, self.documents[projection.name]))
+                opens = opener if projection.opened else None
+                fold = (projection.name, opens, projection.keys, projection.evolve, self.documents[projection.name])
+                self._folds.setdefault(kind, []).append(fold)
 
     def fold(self, page: Iterable[Recorded]) -> None:
         """Folds the events, which follow the ones folded before; FoldError stops at the first that fails."""
-        sealed, opened = self._sealed, self._opened
-        for recorded in page:
-            kind = type(recorded.event)
-            for projection, documents in sealed.get(kind, ()):
-                _fold_one(projection, documents, recorded)
-            if kind in opened and self._opener is not None:
-                plain = self._opener(recorded)
-                for projection, documents in opened[kind]:
-                    _fold_one(projection, documents, plain)
-            self.position = recorded.position
+        folds, recorded, name = self._folds, None, ""
+        try:
+            for recorded in page:
+                for name, opened, keys, evolve, documents in folds.get(type(recorded.event), ()):
+                    seen = recorded if opened is None else opened(recorded)
+                    for key in keys(seen):
+                        doc = evolve(key, documents.get(key), seen)
+                        if doc is None:
+                            documents.pop(key, None)
+                        else:
+                            documents[key] = doc
+                self.position = recorded.position
+        except BookError:
+            raise
+        except Exception as error:
+            # Whatever a fold raises is a fault of ours; it is named with its place and never passed over.
+            raise FoldError(name, recorded.position if recorded else 0, repr(error)) from error
 
     def digest(self, name: str) -> str:
         """The digest of one projection's documents, as a store keeps it."""
         documents = self.documents[name]
         return digest.to_text(digest.of_documents((key, encode_document(doc)) for key, doc in documents.items()))
-
-
-def _fold_one(projection: AnyProjection, documents: dict[str, Any], recorded: Recorded) -> None:
-    try:
-        for key in projection.keys(recorded):
-            doc = projection.evolve(key, documents.get(key), recorded)
-            if doc is None:
-                documents.pop(key, None)
-            else:
-                documents[key] = doc
-    except BookError:
-        raise
-    except Exception as error:
-        # Whatever a fold raises is a fault of ours; it is named with its place and never passed over.
-        raise FoldError(projection.name, recorded.position, repr(error)) from error
 
 
 def replay(

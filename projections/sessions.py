@@ -6,10 +6,11 @@ from datetime import datetime
 from typing import ClassVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from events.catalogue import Personal, SessionClosed, SessionOpened, SessionSeen
 from events.recorded import Recorded, to_microseconds
-from projections.projection import Index, replace
+from projections.projection import Index
 
 
 class Session(Struct, frozen=True, gc=False, omit_defaults=True):

@@ -113,15 +113,19 @@ def put_rows(
     rows: Iterable[tuple[str, bytes, tuple[IndexValue, ...]]],
 ) -> None:
     """Puts documents with their index columns, many in one statement."""
-    columns = 2 + len(projection.indexes)
+    names = ["document", *(f"by_{index.name}" for index in projection.indexes)]
+    columns = 1 + len(names)
     values: list[Any] = []
     for key, document, indexed in rows:
         values += (stored_key(projection, key), document.decode(), *indexed)
     step = MAX_ROWS_A_STATEMENT * columns
+    # An update, not a replacement: index entries whose value stays are then left alone.
+    updated = ", ".join(f"{name} = excluded.{name}" for name in names)
     for start in range(0, len(values), step):
         part = values[start : start + step]
         connection.execute(
-            f"INSERT OR REPLACE INTO {table} VALUES {value_rows(len(part) // columns, columns)}",  # noqa: S608 - our own table names, placeholders
+            f"INSERT INTO {table} VALUES {value_rows(len(part) // columns, columns)}"  # noqa: S608 - our own table names, placeholders
+            f" ON CONFLICT (key) DO UPDATE SET {updated}",
             part,
         )
 

@@ -1,6 +1,9 @@
-"""The projection `throttles`: failures counted against a tag (an account from a network, an address), and until when it refuses.
+"""The projection `throttles`: failures counted against a tag, and until when it refuses.
 
-The keys are HMAC tags under a key that is replaced, and destroyed, after 30 days; nothing here says whom they stand for.
+A tag stands for an account seen from one network, or for an address.
+
+The keys are HMAC tags under a key that is replaced, and destroyed, after 30 days; nothing here says whom they stand
+for.
 """
 
 from __future__ import annotations
@@ -9,10 +12,11 @@ from datetime import datetime
 from typing import ClassVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from events.catalogue import LoginFailed, LoginThrottled, SessionOpened, ThrottlesForgotten
 from events.recorded import Recorded, to_microseconds
-from projections.projection import Index, replace
+from projections.projection import Index
 
 
 class Throttle(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -43,12 +47,13 @@ class Throttles:
     def keys(self, recorded: Recorded) -> tuple[str, ...]:
         """The throttles that the event moves."""
         match recorded.event:
+            # First, and almost always: a login that had nothing to clear.
+            case SessionOpened(cleared=cleared):
+                return tuple(dict.fromkeys(cleared)) if cleared else ()
             case LoginFailed(throttles=steps):
                 return tuple(dict.fromkeys(step.key for step in steps))
             case LoginThrottled(key=key):
                 return (key,)
-            case SessionOpened(cleared=cleared):
-                return tuple(dict.fromkeys(cleared))
             case ThrottlesForgotten(keys=keys):
                 return tuple(dict.fromkeys(keys))
             case _:

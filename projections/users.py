@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from events.catalogue import (
     ADMIN,
@@ -24,12 +26,14 @@ from events.catalogue import (
     user_of,
 )
 from events.recorded import Recorded
-from projections.projection import Index, replace
+from projections.projection import Index
 
 
 class User(Struct, frozen=True, gc=False, omit_defaults=True):
-    """An account. `password_version` and `profile_version` are the positions at which the password and the names were
-    set last: what was verified before the writer carries them, and is verified anew when they have moved.
+    """An account.
+
+    `password_version` and `profile_version` are the positions at which the password and the names were set last: what
+    was verified before the writer carries them, and is verified anew when they have moved.
     """
 
     id: int
@@ -81,37 +85,20 @@ class Users:
 
     def keys(self, recorded: Recorded) -> tuple[str, ...]:
         """The user whom the event is about."""
+        if recorded.stream.startswith("user-"):
+            return (recorded.stream[5:],)
         user_id = user_of(recorded.stream, recorded.event)
         return () if user_id is None else (str(user_id),)
 
     def evolve(self, key: str, doc: User | None, recorded: Recorded) -> User | None:
         """The account after the event. Events about an account that never was change nothing."""
         event = recorded.event
-        if type(event) is UserRegistered:
+        if isinstance(event, UserRegistered):
             return _registered(int(key), recorded, event)
         if doc is None:
             return None
-        match event:
-            case SessionOpened():
-                return replace(doc, last_contact=recorded.at, open_sessions=doc.open_sessions + 1)
-            case SessionSeen():
-                return replace(doc, last_contact=recorded.at)
-            case SessionClosed():
-                return replace(doc, open_sessions=max(0, doc.open_sessions - 1))
-            case ProfileChanged():
-                return _profile_changed(doc, recorded, event)
-            case PasswordChanged():
-                return replace(doc, password_hash=event.password_hash, password_version=recorded.position)
-            case PasswordRehashed():
-                return replace(doc, password_hash=event.password_hash)
-            case UserLevelChanged():
-                return replace(doc, level=event.level)
-            case UserDeactivated():
-                return replace(doc, active=False)
-            case UserReactivated():
-                return replace(doc, active=True)
-            case _:
-                return doc
+        evolved = _EVOLVED.get(type(event))
+        return doc if evolved is None else evolved(doc, recorded, event)
 
 
 def _registered(user_id: int, recorded: Recorded, event: UserRegistered) -> User:
@@ -140,3 +127,19 @@ def _profile_changed(user: User, recorded: Recorded, event: ProfileChanged) -> U
     elif event.email_removed:
         user = replace(user, email=None, email_prepared=None)
     return user
+
+
+_EVOLVED: Final[dict[type[Struct], Callable[[User, Recorded, Any], User]]] = {
+    SessionOpened: lambda doc, recorded, _: replace(doc, last_contact=recorded.at, open_sessions=doc.open_sessions + 1),
+    SessionSeen: lambda doc, recorded, _: replace(doc, last_contact=recorded.at),
+    SessionClosed: lambda doc, _, __: replace(doc, open_sessions=max(0, doc.open_sessions - 1)),
+    ProfileChanged: _profile_changed,
+    PasswordChanged: lambda doc, recorded, event: replace(
+        doc, password_hash=event.password_hash, password_version=recorded.position
+    ),
+    PasswordRehashed: lambda doc, _, event: replace(doc, password_hash=event.password_hash),
+    UserLevelChanged: lambda doc, _, event: replace(doc, level=event.level),
+    UserDeactivated: lambda doc, _, __: replace(doc, active=False),
+    UserReactivated: lambda doc, _, __: replace(doc, active=True),
+}
+"""What each event makes of an account that is there."""

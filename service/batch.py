@@ -1,14 +1,15 @@
 """One batch of commands in one transaction: load, decide, number, seal, encode, fold, write.
 
-Reads and writes are sets, their number does not depend on how many commands there are. Commands are decided in turn, each
-over what the ones before it left; a refused one leaves nothing.
+Reads and writes are sets, their number does not depend on how many commands there are. Commands are decided in turn,
+each over what the ones before it left; a refused one leaves nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from secrets import token_hex
+from random import SystemRandom
+from time import time
 from typing import Final
 
 import structlog
@@ -33,6 +34,7 @@ log = structlog.get_logger("gatebook.batch")
 
 Outcome = tuple[Recorded, ...] | Exception
 Clock = Callable[[], datetime]
+getrandbits: Final = SystemRandom().getrandbits
 OPEN_ENDED: Final = frozenset({"user", "session"})
 
 
@@ -42,7 +44,7 @@ def utc_now() -> datetime:
 
 
 class Order(Struct, frozen=True):
-    """A command with who gives it and through which door. Its id is 128 random bits of ours, in hex."""
+    """A command with who gives it and through which door, under an id of ours."""
 
     command: Command
     actor: str
@@ -52,7 +54,17 @@ class Order(Struct, frozen=True):
 
 def order(command: Command, *, actor: str, door: str) -> Order:
     """The command as an order with an id of its own."""
-    return Order(command, actor, door, token_hex(16))
+    return Order(command, actor, door, new_command_id())
+
+
+def new_command_id() -> str:
+    """A UUID of version 7 (RFC 9562) in hex: 48 bits of milliseconds, then 74 random bits.
+
+    The time comes first so that ids which come together lie together in the index: with wholly random ones, each
+    command of a batch dirties, and syncs, a page of its own.
+    """
+    bits = int(time() * 1000) << 80 | 0x7 << 76 | getrandbits(12) << 64 | 0x2 << 62 | getrandbits(62)
+    return f"{bits:032x}"
 
 
 class BatchState:
@@ -108,11 +120,11 @@ class BatchRunner:
         """
         try:
             return self._attempt(orders)
-        except (FoldError, EntryError, SealError) as error:
+        except (FoldError, EntryError, SealError):
             # Something that only shows at the end of a batch: each command is tried alone, so that one fault does not
             # refuse its neighbours.
             if len(orders) == 1:
-                log.error("command_failed", command_id=orders[0].command_id, error=str(error))
+                log.exception("command_failed", command_id=orders[0].command_id)
                 return [InternalError()]
             return [self.run([one])[0] for one in orders]
 

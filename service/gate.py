@@ -106,7 +106,7 @@ class Gate:
             account = tag if user is None else f"user {user.id}"
             limits = await self._attempts.admitted(client, account)
             encoded = None if user is None else self.lookups.opened(user.password_hash)
-            verified = await self._passwords.verify(encoded, prepared, account or client.address)
+            verified = await self._passwords.verify(encoded, prepared, account or identifier)
             if user is None or not verified.matches or not user.active:
                 await self._attempts.failed(client, user, limits, matched=verified.matches)
                 raise BadCredentials

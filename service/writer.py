@@ -1,10 +1,10 @@
 """The single writer of a process: takes the waiting commands as one batch, again and again, in one thread of its own.
 
-A caller is answered when its command is durable, or refused, never before. One that is cancelled before its batch is taken
-withdraws its command; after that the command commits, whoever still listens.
+A caller is answered when its command is durable, or refused, never before. One that is cancelled before its batch is
+taken withdraws its command; after that the command commits, whoever still listens.
 
-The thread takes the next batch by itself, without a turn of the event loop in between: hand-overs are few and large, since
-a busy event loop lets another thread have the interpreter only now and then.
+The thread takes the next batch by itself, without a turn of the event loop in between: hand-overs are few and large,
+since a busy event loop lets another thread have the interpreter only now and then.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class BatchTold(Struct, frozen=True):
 class Observer(Protocol):
     """Hears of each batch, in the event loop, after the commit and before the callers."""
 
-    def __call__(self, told: BatchTold, /) -> None: ...
+    def __call__(self, told: BatchTold, /) -> None:
+        """Hears of one batch."""
 
 
 class _Waiting:
@@ -87,8 +88,8 @@ class Writer:
         """The command's recorded events, in plain text, once they are durable.
 
         Raises what the decision refused with; Overloaded when `most_waiting` commands wait already; Unavailable when
-        nothing can be written. `behind` lets every other waiting command go first. `droppable` refuses, with Overloaded,
-        as soon as anything waits at all: for notes that nobody misses.
+        nothing can be written. `behind` lets every other waiting command go first. `droppable` refuses, with
+        Overloaded, as soon as anything waits at all: for notes that nobody misses.
         """
         if not self._running or self._stopping or self._fatal is not None:
             raise Unavailable("the writer is not running")

@@ -1,0 +1,84 @@
+"""Housekeeping: sessions whose time is over are ended, throttles that count nothing are let go, old keys are destroyed.
+
+It looks by the clock, a little at a time and behind every waiting command. Each session and throttle is looked at again
+in its decision, so that one which was renewed meanwhile stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+import trio
+from msgspec import Struct
+
+from events.catalogue import SessionClosed
+from events.errors import BookError
+from events.recorded import Recorded, to_microseconds
+from projections.catalogue import SESSIONS, THROTTLES
+from service.batch import Clock
+from service.book import Book
+from service.decisions.command import Command
+from service.decisions.sessions import ExpireSessions
+from service.decisions.throttling import FORGOTTEN_AFTER, ForgetThrottles
+from service.errors import Refused
+from service.throttling import Throttling
+from service.writer import Writer
+
+log = structlog.get_logger("gatebook.housekeeping")
+
+EVERY_SECONDS: Final = 1.0
+ACTOR: Final = "service"
+
+
+class Told(Struct, frozen=True):
+    """What one round did."""
+
+    sessions: int = 0
+    throttles: int = 0
+    key_replaced: bool = False
+
+
+class Housekeeping:
+    """See the module. `book` is one of the event loop's."""
+
+    def __init__(self, book: Book, writer: Writer, throttling: Throttling, clock: Clock, most: int = 100) -> None:
+        self._book = book
+        self._writer = writer
+        self._throttling = throttling
+        self._clock = clock
+        self._most = most
+
+    async def run(self, heard: Callable[[Told], None] = lambda _: None) -> None:
+        """Looks once a second, at once again where a round was full. Ends never; what cannot be written waits."""
+        while True:
+            try:
+                told = await self.round()
+            except (Refused, BookError) as error:
+                # Not now: the writer has said why, and the next round finds the same work.
+                log.warning("housekeeping_postponed", reason=str(error))
+                told = Told()
+            heard(told)
+            if told.sessions < self._most and told.throttles < self._most:
+                await trio.sleep(EVERY_SECONDS)
+
+    async def round(self) -> Told:
+        """One look at everything."""
+        now = self._clock()
+        key_replaced = self._throttling.rotate(now)
+        if key_replaced:
+            log.info("throttle_key_replaced")
+        models = self._book.read_models
+        due = models.up_to(SESSIONS, "expiry", to_microseconds(now), limit=self._most)
+        sessions = 0
+        if due:
+            ended = await self._submit(ExpireSessions(tuple(int(key) for key, _ in due)))
+            sessions = sum(isinstance(one.event, SessionClosed) for one in ended)
+        idle_since = to_microseconds(now - FORGOTTEN_AFTER)
+        idle = models.up_to(THROTTLES, "failed_at", idle_since, limit=self._most)
+        forgotten = await self._submit(ForgetThrottles(tuple(key for key, _ in idle))) if idle else ()
+        return Told(sessions, len(idle) if forgotten else 0, key_replaced)
+
+    async def _submit(self, command: Command) -> tuple[Recorded, ...]:
+        return await self._writer.submit(command, actor=ACTOR, door=ACTOR, behind=True)
