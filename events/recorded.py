@@ -89,7 +89,7 @@ def decode(data: bytes, position: int) -> Recorded:
     """
     try:
         recorded = _decoder.decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         recorded = _decode_retired(data, position, error)
     if recorded.position != position:
         raise UndecodableEntryError(position, f"it says that it stands at position {recorded.position}")
@@ -115,7 +115,8 @@ def _decode_retired(data: bytes, position: int, first: Exception) -> Recorded:
         if raised is None:
             raise UndecodableEntryError(position, str(first)) from first
         return msgspec.convert({**raw, "event": raised}, Recorded)
-    except (msgspec.DecodeError, RecursionError, KeyError, TypeError) as error:
+    except (msgspec.DecodeError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        # An upcaster that meets what it was not written for raises any of these.
         raise UndecodableEntryError(position, str(error)) from error
 
 
