@@ -36,6 +36,7 @@ GUEST: Final[Level] = 0
 USER: Final[Level] = 1
 ADMIN: Final[Level] = 2
 
+Moment = Annotated[datetime, Meta(tz=True)]
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 CloseReason = Literal["logout", "expired", "replaced", "revoked", "password_changed", "deactivated"]
 FailureReason = Literal["unknown_account", "wrong_password", "deactivated"]
@@ -49,7 +50,7 @@ class ThrottleStep(Struct, frozen=True, gc=False, omit_defaults=True):
 
     key: str
     failures: int
-    until: datetime | None = None
+    until: Moment | None = None
 
 
 class UserRegistered(Struct, frozen=True, gc=False, omit_defaults=True, tag="user.registered"):
@@ -74,8 +75,8 @@ class SessionOpened(Struct, frozen=True, gc=False, omit_defaults=True, tag="sess
     """
 
     user_id: int
-    token_digest: str
-    expires_at: datetime
+    token_digest: Digest
+    expires_at: Moment
     address: Personal | None = None
     agent: Personal | None = None
     cleared: tuple[str, ...] = ()
@@ -112,7 +113,7 @@ class LoginThrottled(Struct, frozen=True, gc=False, omit_defaults=True, tag="log
     """A throttle refused an attempt before any password was evaluated; told once for each window it refuses in."""
 
     key: str
-    until: datetime
+    until: Moment
 
 
 class ThrottlesForgotten(Struct, frozen=True, gc=False, tag="throttles.forgotten"):

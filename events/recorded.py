@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from events import upcasting
-from events.catalogue import Event, user_of, wire_name
+from events.catalogue import Event, Moment, user_of, wire_name
 from events.errors import EntryTooLargeError, UndecodableEntryError
 
 MAX_ENTRY_BYTES: Final = 65_535
@@ -28,7 +28,7 @@ class Recorded(Struct, frozen=True, gc=False):
     position: int
     stream: str
     version: int
-    at: datetime
+    at: Moment
     actor: str
     door: str
     command_id: str
