@@ -217,6 +217,11 @@ PERSONAL_FIELDS: Final[dict[type[Struct], tuple[str, ...]]] = {
 def user_of(stream: str, event: Event) -> int | None:
     """The user whom the event is about: its `user_id`, else the number of its `user-N` stream, else nobody."""
     user_id: int | None = getattr(event, "user_id", None)
-    if user_id is None and stream.startswith("user-"):
+    if user_id is None and stream.startswith("user-") and is_position(stream[5:]):
         return int(stream[5:])
     return user_id
+
+
+def is_position(text: str) -> bool:
+    """Whether the text is a position as it stands in the name of a stream: without a leading zero, of 18 digits at most."""
+    return text.isdigit() and text.isascii() and text[0] != "0" and len(text) < 19  # noqa: PLR2004 - 2**63 has 19 digits
