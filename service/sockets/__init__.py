@@ -1,0 +1,1 @@
+"""The socket halves of the doors: conversations on trio-websocket connections."""

@@ -1,0 +1,181 @@
+"""The route protocol's conversations: one request after the other on each connection, answered in their order."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from time import perf_counter
+from typing import Final
+
+import structlog
+from msgspec import UNSET
+from wsproto.frame_protocol import CloseReason as Code
+
+from service.attempts import Client, client_of
+from service.doors.route_calls import V1, V2, Authenticate, Edition, Login, Logout, ProfileUpdate, Registration
+from service.doors.route_protocol import Account, NotARequest, Request, read
+from service.errors import Forbidden, InternalError, Overloaded, Refused, Unauthenticated, Unavailable
+from service.gate import Gate
+from service.guards.reporting import describe
+from service.guards.trio_websocket import Handler, SocketRequest
+from service.lookups import Principal
+from service.metrics import Metrics
+
+__all__ = ["Conversation", "route_handlers"]
+
+log = structlog.get_logger("gatebook.route")
+
+TRY_AGAIN_LATER: Final = Code.TRY_AGAIN_LATER
+"""1013 (IANA's registry of close codes): the service cannot decide, and says nothing that it does not know."""
+
+NOT_LOGGED_IN: Final = "To do this, you must be logged in."
+
+
+def route_handlers(gate: Gate, metrics: Metrics) -> dict[str, Handler]:
+    """The handlers of both versions by their paths, for `service.guards.trio_websocket.by_path`."""
+    return {
+        "/auth/v1": partial(converse, gate, metrics, V1),
+        "/auth/v2": partial(converse, gate, metrics, V2),
+    }
+
+
+async def converse(gate: Gate, metrics: Metrics, edition: Edition, asked: SocketRequest) -> None:
+    """One connection, from its upgrade on. While one request is answered, the guard holds one more and reads no third."""
+    connection = await asked.accept()
+    client = client_of(edition.door, connection.client, user_agent(asked))
+    conversation = Conversation(gate, edition, client, metrics)
+    seconds = metrics.request_seconds.labels(edition.door)
+    while True:
+        message = await connection.receive_text()
+        started = perf_counter()
+        try:
+            reply = await conversation.answer(message)
+        except (Overloaded, Unavailable) as refusal:
+            # Every earlier request has had its answer: they are taken one by one.
+            metrics.refusals.labels(refusal.code, edition.door).inc()
+            await connection.close(TRY_AGAIN_LATER, refusal.message)
+            return
+        await connection.send(reply)
+        seconds.observe(perf_counter() - started)
+        await conversation.note_seen()
+
+
+def user_agent(asked: SocketRequest) -> str | None:
+    """What the client says that it is."""
+    for name, value in asked.headers:
+        if name == b"user-agent":
+            return value.decode("utf-8", "replace")
+    return None
+
+
+class Conversation:
+    """What one connection remembers: whose session it holds.
+
+    A request that is answered with an error changes nothing about that, unless the error is that the session is over.
+    """
+
+    def __init__(self, gate: Gate, edition: Edition, client: Client, metrics: Metrics) -> None:
+        self._gate = gate
+        self._edition = edition
+        self._client = client
+        self._metrics = metrics
+        self._held: Principal | None = None
+        self._in_use = False
+
+    async def answer(self, message: str) -> str:
+        """The packet that answers a message. Raises Overloaded and Unavailable alone."""
+        self._in_use = False
+        request = read(message, self._edition)
+        if isinstance(request, NotARequest):
+            self._count(request.code)
+            return request.packet
+        try:
+            return await self._carry_out(request)
+        except (Overloaded, Unavailable):
+            raise
+        except Refused as refusal:
+            self._count(refusal.code)
+            return request.refused(refusal)
+        except Exception as error:  # noqa: BLE001 - a fault of ours is one request's, and ends no connection
+            what = describe(error)
+            log.error("request_failed", door=self._edition.door, route=request.route, error=what)  # noqa: TRY400 - a traceback may quote what was typed
+            self._count(InternalError.code)
+            return request.refused(InternalError())
+
+    async def note_seen(self) -> None:
+        """Notes that the session is in use, where the last request needed one. No reply waits for that."""
+        if self._in_use and self._held is not None:
+            with suppress(Refused):
+                await self._gate.seen(self._client, self._held)
+
+    async def _carry_out(self, request: Request) -> str:
+        call = request.call
+        match call:
+            case Authenticate():
+                held = self._gate.lookups.principal(call.session_key)
+                reply = request.logged_in(call.session_key, self._account(held))
+                # A session that the connection held before lives on: only a login replaces it.
+                self._held, self._in_use = held, True
+                return reply
+            case Login():
+                opened = await self._gate.log_in(self._client, call.username, call.password, replaces=self._held)
+                self._held = opened.principal
+                return request.logged_in(opened.token, self._account(opened.principal))
+            case Registration():
+                await self._gate.register(
+                    self._client, username=call.username, nickname=call.nickname, password=call.password
+                )
+                return request.done()
+            case Logout():
+                await self._log_out()
+                return request.logged_out()
+            case ProfileUpdate():
+                await self._update_profile(call)
+                return request.done()
+        raise NotImplementedError(type(call).__name__)
+
+    async def _log_out(self) -> None:
+        try:
+            await self._gate.log_out(self._client, self._principal())
+        except Unauthenticated:
+            raise self._dropped() from None
+        self._held = None
+
+    async def _update_profile(self, call: ProfileUpdate) -> None:
+        try:
+            self._held, self._in_use = self._principal(), True
+            await self._gate.change_profile(
+                self._client,
+                self._held,
+                nickname=call.nickname,
+                old_password=None if call.old_password is UNSET else call.old_password,
+                new_password=None if call.new_password is UNSET else call.new_password,
+            )
+        except Unauthenticated:
+            raise self._dropped() from None
+
+    def _principal(self) -> Principal:
+        """Whose session the connection holds, as it is at this moment; Unauthenticated when it holds none any more."""
+        if self._held is None:
+            raise Unauthenticated
+        return self._gate.lookups.renewed(self._held)
+
+    def _dropped(self) -> Forbidden:
+        """The connection is unauthenticated from now on; the contract's word for that is 403."""
+        self._held = None
+        return Forbidden(NOT_LOGGED_IN)
+
+    def _count(self, code: str) -> None:
+        self._metrics.refusals.labels(code, self._edition.door).inc()
+
+    def _account(self, principal: Principal) -> Account:
+        view = self._gate.lookups.view(principal.user)
+        return Account(
+            id=view.id,
+            username=view.username,
+            nickname=view.nickname,
+            level=view.level,
+            active=view.active,
+            created_at=view.created_at,
+            last_contact=view.last_contact,
+        )
