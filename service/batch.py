@@ -17,7 +17,15 @@ from msgspec import Struct
 
 from events import merkle
 from events.catalogue import SERVICE_STREAM, UserRegistered, user_of
-from events.errors import EntryError, FoldError, SealError, StoreError
+from events.errors import (
+    BookError,
+    CorruptStoreError,
+    DurabilityError,
+    EntryError,
+    FoldError,
+    SealError,
+    StoreError,
+)
 from events.log import Transaction
 from events.recorded import Entry, Recorded, encode, from_microseconds, searchable
 from events.sealing import seal
@@ -36,6 +44,8 @@ Outcome = tuple[Recorded, ...] | Exception
 Clock = Callable[[], datetime]
 getrandbits: Final = SystemRandom().getrandbits
 OPEN_ENDED: Final = frozenset({"user", "session"})
+FATAL: Final = (DurabilityError, CorruptStoreError)
+"""What no batch is tried again after: the process must end."""
 
 
 def utc_now() -> datetime:
@@ -116,7 +126,7 @@ class BatchRunner:
         """What became of each order, in their order: its recorded events in plain text, or the error that refused it.
 
         Everything that succeeded is durable when this returns. Raises StoreError, with nothing written, where the whole
-        batch could not be; DurabilityError, where nobody knows.
+        batch could not be; DurabilityError or CorruptStoreError, where nobody knows.
         """
         try:
             return self._attempt(orders)
@@ -126,7 +136,7 @@ class BatchRunner:
             if len(orders) == 1:
                 log.exception("command_failed", command_id=orders[0].command_id)
                 return [InternalError()]
-            return [self.run([one])[0] for one in orders]
+            return self._one_by_one(orders)
 
     def probe(self) -> None:
         """Tries whether a batch could be written, by writing the head as it stands; errors as `run`."""
@@ -138,21 +148,40 @@ class BatchRunner:
         """Closes the book that it writes to."""
         self._book.close()
 
+    def _one_by_one(self, orders: Sequence[Order]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for one in orders:
+            try:
+                outcomes += self.run([one])
+            except FATAL:
+                raise
+            except StoreError as error:
+                # Whoever was written before this is told so; that nothing was written is true of this one alone.
+                if not any(isinstance(outcome, tuple) for outcome in outcomes):
+                    raise
+                outcomes.append(Unavailable(str(error)))
+        return outcomes
+
     def _attempt(self, orders: Sequence[Order]) -> list[Outcome]:
         now = self._clock()
-        with self._book.log.transaction() as transaction:
-            batch = _Batch(self._book, transaction, now)
-            if batch.at - now > self._skew:
-                behind = (batch.at - now).total_seconds()
-                return [Unavailable(f"the clock is {behind:.0f} s behind the last entry of the book") for _ in orders]
-            try:
+        batch: _Batch | None = None
+        try:
+            with self._book.log.transaction() as transaction:
+                batch = _Batch(self._book, transaction, now)
+                if batch.at - now > self._skew:
+                    behind = (batch.at - now).total_seconds()
+                    return [
+                        Unavailable(f"the clock is {behind:.0f} s behind the last entry of the book") for _ in orders
+                    ]
                 batch.load([one.command.reads() for one in orders])
                 outcomes = [batch.decide(one) for one in orders]
                 batch.write()
-            except BaseException:
+                self.strays += batch.strays
+        except BaseException:
+            # The commit may be what failed: this stands around the whole transaction.
+            if batch is not None:
                 batch.abandon()
-                raise
-            self.strays += batch.strays
+            raise
         return outcomes
 
 
@@ -193,14 +222,23 @@ class _Batch:
     def decide(self, one: Order) -> Outcome:
         """The order's recorded events, or the error that refuses it; a refused one leaves no trace."""
         try:
-            return self._record(one, one.command.decide(self._state))
+            proposed = one.command.decide(self._state)
         except Refused as refusal:
             return refusal
+        except BookError:
+            # Not this command's fault: the store's, or a fold of an earlier command's event that had been left for
+            # later until this one looked.
+            raise
+        except Exception:
+            log.exception("command_failed", command_id=one.command_id, door=one.door)
+            return InternalError()
+        try:
+            return self._record(one, proposed)
         except StoreError:
             raise
         except Exception:
-            # A fault of ours in a decision or a fold, both of them pure: nothing was numbered yet, so this one command
-            # is refused and its neighbours never notice.
+            # A fault of ours in what was decided or in a fold: nothing is numbered yet, so this one command is refused
+            # and its neighbours never notice.
             log.exception("command_failed", command_id=one.command_id, door=one.door)
             return InternalError()
 
@@ -220,6 +258,19 @@ class _Batch:
         self._book.keyring.forget(self._new_keys)
 
     def _record(self, one: Order, proposed: Sequence[Proposed]) -> tuple[Recorded, ...]:
+        created: dict[int, bytes] = {}
+        try:
+            recorded = self._numbered_and_folded(one, proposed, created)
+        except BaseException:
+            # Another process may take these numbers, with keys of its own.
+            self._book.keyring.forget(created)
+            raise
+        self._new_keys |= created
+        return recorded
+
+    def _numbered_and_folded(
+        self, one: Order, proposed: Sequence[Proposed], created: dict[int, bytes]
+    ) -> tuple[Recorded, ...]:
         versions: dict[str, int] = {}
         pairs: list[tuple[Recorded, Recorded]] = []
         entries: list[Entry] = []
@@ -227,7 +278,7 @@ class _Batch:
             plain = self._numbered(one, proposal, self._position + offset, versions)
             subject = user_of(plain.stream, plain.event)
             if type(plain.event) is UserRegistered and subject is not None:
-                self._new_keys.update(self._book.keyring.create((subject,)))
+                created |= self._book.keyring.create((subject,))
             sealed = seal(plain, self._book.keyring)
             data = encode(sealed)
             entries.append(searchable(sealed, data, merkle.leaf_hash(data)))
