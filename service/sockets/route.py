@@ -40,7 +40,7 @@ def route_handlers(gate: Gate, metrics: Metrics) -> dict[str, Handler]:
 
 
 async def converse(gate: Gate, metrics: Metrics, edition: Edition, asked: SocketRequest) -> None:
-    """One connection, from its upgrade on. While one request is answered, the guard holds one more and reads no third."""
+    """One connection. While a request is answered, the guard holds one more, and reads no third."""
     connection = await asked.accept()
     client = client_of(edition.door, connection.client, user_agent(asked))
     conversation = Conversation(gate, edition, client, metrics)

@@ -171,7 +171,8 @@ def test_data_that_are_missing_or_no_object_are_at_fault(route: str) -> None:
     packet = refused({"route": route, "receipt": 1})
     assert at_fault(packet) == ["data"]
     assert packet["data"]["error_message"] == "`data` is missing."
-    for data in (None, [], "x", 1, True):
+    wrong: list[Any] = [None, [], "x", 1, True]
+    for data in wrong:
         packet = refused({"route": route, "receipt": 1, "data": data})
         assert at_fault(packet) == ["data"]
         assert packet["data"]["error_message"] == "`data` must be an object."
@@ -222,9 +223,9 @@ def test_of_a_key_that_stands_twice_the_last_one_counts() -> None:
 
 RECEIPTS = [
     "null", "true", "false", "0", "-0", "1", "1.0", "1.10", "1e5", "1E+5", "-1.5e-300", "1e999",
-    "123456789012345678901234567890", "9" * 5_000, '""', '"r"', r'"\u0041"', r'"\/"', r'"\u0000"', r'"\ud83d\ude00"', '"\U0001f600"', '"\u2028"',
-    '"\x7f"', "[]", "[ ]", "{}", '{"b": 1, "a" : [1.0 ,2e0]}', '{"a":1,"a":2}', "[\n\t1,\r\n 2 ]",
-    '[{"route":"x","receipt":1}]',
+    "123456789012345678901234567890", "9" * 5_000,
+    '""', '"r"', r'"\u0041"', r'"\/"', r'"\u0000"', r'"\ud83d\ude00"', '"\U0001f600"', '"\u2028"', '"\x7f"',
+    "[]", "[ ]", "{}", '{"b": 1, "a" : [1.0 ,2e0]}', '{"a":1,"a":2}', "[\n\t1,\r\n 2 ]", '[{"route":"x","receipt":1}]',
 ]  # fmt: skip
 
 
