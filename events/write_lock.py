@@ -1,7 +1,7 @@
 """The file lock at which the writers of several processes queue, with a bound on the waiting.
 
-`flock` queues fairly but knows no time limit, so where the lock is taken, a thread waits in its place. A process that was
-stopped while it held the lock then costs the others a refusal, not their lives.
+`flock` queues fairly but knows no time limit, so where the lock is taken, a thread waits in its place. A process that
+was stopped while it held the lock then costs the others a refusal, and does not stop them too.
 """
 
 from __future__ import annotations
