@@ -222,5 +222,5 @@ def user_of(stream: str, event: Event) -> int | None:
 
 
 def is_position(text: str) -> bool:
-    """Whether the text is a position as it stands in the name of a stream: without a leading zero, of 18 digits at most."""
+    """Whether the text is a position as the name of a stream says it: no leading zero, at most 18 digits."""
     return text.isdigit() and text.isascii() and text[0] != "0" and len(text) < 19  # noqa: PLR2004 - 2**63 has 19 digits
