@@ -17,37 +17,31 @@ from __future__ import annotations
 
 import math
 import socket
-from collections.abc import Awaitable, Callable, Sequence
-from time import time
-from typing import Any, Final
-from wsgiref.handlers import format_date_time
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.logging import Logger
 from hypercorn.trio.lifespan import Lifespan
-from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import (
     AppWrapper,
     ASGIFramework,
-    ASGIReceiveEvent,
-    ASGISendEvent,
     ConnectionState,
     LifespanState,
-    Scope,
 )
 from hypercorn.utils import parse_socket_addr
 
 from service.guards.http1 import TOO_SLOW, GuardedH11Protocol, Phase, Refusal, Render
+from service.guards.hypercorn_config import GuardedConfig
 from service.guards.limits import HTTPLimits
 from service.guards.listening import accept_until, refuse_full
 from service.guards.reporting import Hooks, describe
+from service.guards.requests import Requests
 
 log: Final[structlog.stdlib.BoundLogger] = structlog.get_logger("gatebook.http")
 
@@ -97,7 +91,7 @@ class _Server:
         self.limits = limits
         self.hooks = hooks
         self.render = render
-        self.config = _Config(limits)
+        self.config = GuardedConfig(limits)
         self.state: LifespanState = {}
         self.context = WorkerContext(max_requests=None)
         self.open: set[GuardedTCPServer] = set()
@@ -140,7 +134,7 @@ class GuardedTCPServer(TCPServer):
         state = ConnectionState(server.state.copy())
         super().__init__(server.app, server.config, server.context, state, stream)  # type: ignore[arg-type]  # it asks for an SSLStream and takes both
         self.limits = server.limits
-        self.tasks = _Requests(server)
+        self.tasks = Requests(server.failed)
         # Around everything that is read; cancelled, it ends the connection.
         self.reading = trio.CancelScope()
         self.closing = False
@@ -233,93 +227,3 @@ class GuardedTCPServer(TCPServer):
         if phase is Phase.IDLE:
             return self.limits.idle_seconds
         return self.limits.head_seconds if phase is Phase.HEAD else self.limits.body_seconds
-
-
-class _Requests(TaskGroup):
-    """The nursery of one connection: the application's task for the present request."""
-
-    def __init__(self, server: _Server) -> None:
-        super().__init__()
-        self.server = server
-        self.present = trio.CancelScope()
-
-    def give_up(self) -> None:
-        """The client has gone: nobody is left to read the answer that is being made."""
-        self.present.cancel()
-
-    async def spawn_app(
-        self,
-        app: AppWrapper,
-        config: Config,  # noqa: ARG002 -- Hypercorn hands it over; the server has it
-        scope: Scope,
-        send: Callable[[ASGISendEvent | None], Awaitable[None]],
-    ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
-        """Start the application on a request; returns where its messages are to be put."""
-        exchange = _Exchange()
-        self.present = trio.CancelScope()
-        assert self._nursery is not None  # noqa: S101 -- for the type checker: we are inside `async with`
-        self._nursery.start_soon(self._answer, app, scope, exchange, send)
-        return exchange.put
-
-    async def _answer(
-        self,
-        app: AppWrapper,
-        scope: Scope,
-        exchange: _Exchange,
-        send: Callable[[ASGISendEvent | None], Awaitable[None]],
-    ) -> None:
-        with self.present:
-            try:
-                await app(scope, exchange.receive, send, trio.to_thread.run_sync, trio.from_thread.run)
-            except* Exception as failures:  # noqa: BLE001 -- answered with 500 below, if nothing was answered yet
-                self.server.failed("the application failed", failures)
-        await send(None)
-
-
-class _Exchange:
-    """The messages of one request on their way to the application: its body, and perhaps that the client has gone."""
-
-    def __init__(self) -> None:
-        self._messages: list[ASGIReceiveEvent] = []
-        self._waiting = trio.lowlevel.ParkingLot()
-
-    async def put(self, message: ASGIReceiveEvent) -> None:
-        self._messages.append(message)
-        self._waiting.unpark_all()
-
-    async def receive(self) -> ASGIReceiveEvent:
-        while not self._messages:
-            await self._waiting.park()
-        return self._messages.pop(0)
-
-
-class _Config(Config):
-    """Hypercorn's settings, as far as the guard leaves them any say."""
-
-    def __init__(self, limits: HTTPLimits) -> None:
-        self.h11_max_incomplete_size = limits.head_bytes
-        self.include_server_header = False
-        self.include_date_header = True
-        self.accesslog = None
-        self.errorlog = None
-        self.logger_class = _Log
-        self._second = 0
-        self._date: list[tuple[bytes, bytes]] = []
-
-    def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:  # noqa: ARG002 -- it is always h11
-        """The date (RFC 9110, 6.6.1), made once a second instead of once an answer."""
-        now = int(time())
-        if now != self._second:
-            self._second = now
-            self._date = [(b"date", format_date_time(now).encode("ascii"))]
-        return self._date
-
-
-class _Log(Logger):
-    """Hypercorn's own words, of which only those about the lifespan are left, among ours."""
-
-    async def warning(self, message: str, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002 -- nobody passes any
-        log.warning(message)
-
-    async def exception(self, message: str, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002 -- nobody passes any
-        log.error(message)

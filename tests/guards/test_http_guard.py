@@ -8,10 +8,12 @@ import h2.config
 import h2.connection
 import pytest
 import trio
+from hypercorn.events import Event, RawData
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 from quart import request
 from quart_trio import QuartTrio
 
+from service.guards.http1 import GuardedH11Protocol
 from service.guards.quart_trio import WholeRequestConnection
 from tests.guards.edge import PATIENCE, frame, read_all, read_until, serving_http, upgrade
 
@@ -95,6 +97,7 @@ HOSTILE = {
     "headers that are too large": (get("/", f"x: {'y' * 20_000}"), 431),
     "headers without an end": (b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 10_000, 431),
     "a body announced as too large": (post(b"y" * 200_000, "content-length: 10000000"), 413),
+    "a body announced as too large, and not sent": (post(b"", "content-length: 65537", "expect: 100-continue"), 413),
     "a body that grows too large": (post(b"4000\r\n" + b"y" * 200_000, "transfer-encoding: chunked"), None),
 }
 
@@ -119,6 +122,23 @@ async def test_a_client_that_just_drops_harms_nobody() -> None:
         assert await edge.is_answering()
         await edge.until_open(0)
         assert edge.failures == []
+
+
+async def test_a_fault_that_nobody_foresaw_ends_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    handle = GuardedH11Protocol.handle
+
+    async def fault(self: GuardedH11Protocol, event: Event) -> None:
+        if isinstance(event, RawData) and b"fault" in event.data:
+            raise LookupError
+        await handle(self, event)
+
+    monkeypatch.setattr(GuardedH11Protocol, "handle", fault)
+    async with serving_http(make_app()) as edge, await edge.connect() as other:
+        await other.send_all(get("/", "connection: close")[:20])
+        assert await edge.tell(b"fault") == b""
+        assert len(edge.failures) == 1
+        await other.send_all(get("/", "connection: close")[20:])
+        assert (await read_all(other)).startswith(b"HTTP/1.1 200")
 
 
 async def test_an_error_of_the_application_is_a_500_of_one_client() -> None:

@@ -12,7 +12,7 @@ import trio
 from service.guards import TESTED_VERSIONS, HTTPLimits, ListenError, bind_tcp, bound_address, untested_versions
 from service.guards.hypercorn import serve_http
 from service.guards.reporting import describe
-from tests.guards.edge import serving_http, serving_sockets
+from tests.guards.edge import read_all, serving_http, serving_sockets
 from tests.guards.test_http_guard import make_app
 from tests.guards.test_socket_guard import echo
 
@@ -82,8 +82,12 @@ def test_a_forbidden_port_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_when_cancelled_both_servers_let_go_of_their_ports_at_once() -> None:
     for serving in (serving_http(make_app()), serving_sockets(echo)):
-        async with serving as edge, await edge.connect():
+        async with serving as edge:
+            stream = await edge.connect()
             await edge.until_open(1)
+        # The server closed first, so its end of the connection still holds the address for a while.
+        assert await read_all(stream) == b""
+        await stream.aclose()
         (again,) = bind_tcp("127.0.0.1", edge.port)
         again.close()
 

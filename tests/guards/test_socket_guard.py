@@ -9,8 +9,11 @@ import pytest
 import trio
 import trio.testing
 from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket_url
+from wsproto.events import Event as WireEvent
+from wsproto.events import TextMessage
 
 from service.guards.trio_websocket import SocketRequest, by_path
+from service.guards.websocket_wire import WireConnection
 from tests.guards.edge import PATIENCE, Edge, closing_code, frame, read_all, read_until, serving_sockets, upgrade
 
 ACCEPTED = b"HTTP/1.1 101 "
@@ -152,6 +155,25 @@ async def test_a_client_that_just_drops_harms_nobody() -> None:
         assert edge.failures == []
 
 
+async def test_a_fault_that_nobody_foresaw_ends_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    take = WireConnection._take
+
+    async def fault(self: WireConnection, event: WireEvent) -> bool:
+        if isinstance(event, TextMessage) and event.data == "fault":
+            raise LookupError
+        return await take(self, event)
+
+    monkeypatch.setattr(WireConnection, "_take", fault)
+    async with serving_sockets(echo) as edge, client(edge) as other:
+        async with client(edge) as socket:
+            await socket.send_message("fault")
+            with pytest.raises(ConnectionClosed):
+                await socket.get_message()
+        assert len(edge.failures) == 1
+        await other.send_message("still here")
+        assert await other.get_message() == "still here"
+
+
 async def test_a_ping_is_answered_and_one_during_the_close_ignored() -> None:
     async def close_at_once(request: SocketRequest) -> None:
         await (await request.accept()).close(4000, "enough")
@@ -261,7 +283,7 @@ async def test_a_client_that_does_not_read_does_not_hold_up_a_stop() -> None:
 
 
 async def test_a_client_that_does_not_answer_a_close_does_not_hold_up_a_stop() -> None:
-    serving = serving_sockets(echo, close_seconds=0.1)
+    serving = serving_sockets(echo, close_seconds=0.1, grace=10 * PATIENCE)
     async with serving as edge, await edge.connect() as stream, await edge.connect() as half:
         await stream.send_all(upgrade())
         await half.send_all(upgrade()[:30])

@@ -1,0 +1,123 @@
+"""One conversation over a WebSocket, as a handler carries it on, and how a stop reaches it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final
+
+import trio
+from trio_websocket import CloseReason, ConnectionClosed
+from wsproto.events import Request
+from wsproto.frame_protocol import CloseReason as Code
+
+from service.guards.limits import SocketLimits
+from service.guards.websocket_wire import WireConnection
+
+GOING_AWAY: Final = CloseReason(Code.GOING_AWAY, None)
+
+
+class SocketRequest:
+    """An upgrade request. A handler answers it once, with `accept` or `reject`."""
+
+    def __init__(self, conversation: Conversation, asked: Request) -> None:
+        self._conversation = conversation
+        self._asked = asked
+        self.path: str = asked.target.partition("?")[0]
+        """The path that was asked for, without the query; as sent, not decoded."""
+        self.headers: list[tuple[bytes, bytes]] = list(asked.extra_headers)
+        """Names in lower case; Host and the two lists below are left out by wsproto."""
+        self.subprotocols: tuple[str, ...] = tuple(asked.subprotocols)
+        """What the client proposes, in its order of preference."""
+
+    async def accept(
+        self, *, subprotocol: str | None = None, headers: Sequence[tuple[bytes, bytes]] = ()
+    ) -> SocketConnection:
+        """Open the connection. Raises `ConnectionClosed` when the client has gone, or when we are stopping."""
+        if self._conversation.stopping:
+            raise ConnectionClosed(GOING_AWAY)
+        self._conversation.wire.check_open()
+        await self._conversation.wire._accept(self._asked, subprotocol, list(headers))  # noqa: SLF001 -- what upstream's own request does
+        return SocketConnection(self._conversation, self.path)
+
+    async def reject(self, status: int, *, headers: Sequence[tuple[bytes, bytes]] = (), body: bytes = b"") -> None:
+        """Answer with an HTTP status instead; the connection is closed. Raises `ConnectionClosed`."""
+        self._conversation.wire.check_open()
+        everything = [*headers, (b"connection", b"close")]
+        await self._conversation.wire._reject(status, everything, body)  # noqa: SLF001 -- what upstream's own request does
+
+
+class SocketConnection:
+    """An open WebSocket connection, as a handler sees it. Any task may send; one at a time may receive."""
+
+    def __init__(self, conversation: Conversation, path: str) -> None:
+        self._conversation = conversation
+        self._wire = conversation.wire
+        self.path: str = path
+        """The path that the client asked for."""
+        self.client: str = conversation.client
+        """The client's address, without its port."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the service is stopping: nothing more will be received, and answers in hand should be sent."""
+        return self._conversation.stopping
+
+    async def receive(self) -> str | bytes:
+        """The next message. Raises `ConnectionClosed` when the client has closed or gone, or when we are stopping."""
+        try:
+            return await self._wire.get_message()
+        except ConnectionClosed:
+            if self._conversation.stopping:
+                raise ConnectionClosed(GOING_AWAY) from None
+            raise
+
+    async def receive_text(self) -> str:
+        """As `receive`, for protocols of text: a binary message closes the connection with 1003."""
+        message = await self.receive()
+        if isinstance(message, str):
+            return message
+        await self.close(Code.UNSUPPORTED_DATA, "Messages are text.")
+        raise ConnectionClosed(self._wire.closed)
+
+    async def send(self, message: str | bytes) -> None:
+        """Send one message, waiting for a slow client no longer than the write limit. Raises `ConnectionClosed`."""
+        await self._wire.send_message(message)
+
+    async def close(self, code: int, reason: str = "") -> None:
+        """Say that this is over; `receive` and `send` raise from now on. Does not wait for the client to agree."""
+        await self._wire.fail(code, reason)
+
+
+Handler = Callable[[SocketRequest], Awaitable[None]]
+"""Carries on one conversation: answers the request, and returns when it is over."""
+
+
+def by_path(handlers: Mapping[str, Handler]) -> Handler:
+    """A handler that hands on to the one for the path that was asked for; for other paths the answer is 404."""
+
+    async def route(request: SocketRequest) -> None:
+        handler = handlers.get(request.path)
+        if handler is None:
+            await request.reject(404)
+        else:
+            await handler(request)
+
+    return route
+
+
+class Conversation:
+    """One connection from accepted to closed, with the cancel scopes through which a stop reaches it."""
+
+    def __init__(self, stream: trio.SocketStream, limits: SocketLimits) -> None:
+        self.wire = WireConnection(stream, limits)
+        self.client = str(stream.socket.getpeername()[0])
+        self.stopping = False
+        self.asking = trio.CancelScope(deadline=trio.current_time() + limits.handshake_seconds)
+        self.handling = trio.CancelScope()
+
+    def stop(self, deadline: float) -> None:
+        """Receive no more; whatever the handler still has to do, it does before the deadline."""
+        self.stopping = True
+        self.asking.cancel()
+        self.wire.receive_no_more()
+        self.handling.deadline = deadline
