@@ -7,7 +7,6 @@ kept across transactions, since another process may have moved them.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,14 +24,17 @@ from events.errors import CorruptStoreError, NewerStoreError, StoreUnavailableEr
 from events.log import Head, Query
 from events.recorded import Entry, Recorded, decode, decode_page, to_microseconds
 from events.sqlite_files import (
+    BUSY_TIMEOUT_MS,
     MAX_ROWS_A_STATEMENT,
     FileKind,
+    busy,
     connect,
     make_schema,
     translated,
     translating,
     value_rows,
 )
+from events.write_lock import WriteLock
 
 STORE: Final = FileKind(application_id=0x67617465, schema=1, name="gatebook store")
 CATALOGUE: Final = ",".join(sorted(BY_WIRE_NAME))
@@ -127,7 +129,10 @@ class SQLiteLog:
                 raise NewerStoreError(
                     f"{path} was written by a newer gatebook: it may hold {', '.join(sorted(unknown))}; use that one."
                 )
-            self._lock = os.open(f"{path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                self._lock = WriteLock(path.with_name(f"{path.name}-lock"))
+            except OSError as error:
+                raise StoreUnavailableError(f"The lock of {path} cannot be opened: {error}.") from error
         except BaseException:
             self.connection.close()
             raise
@@ -187,7 +192,8 @@ class SQLiteLog:
     @contextmanager
     def transaction(self) -> Iterator[SQLiteTransaction]:
         """The write transaction, behind the file lock."""
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        if not self._lock.acquire(BUSY_TIMEOUT_MS / 1000):
+            raise busy(self.path)
         try:
             with translating(self.path):
                 self.connection.execute("BEGIN IMMEDIATE")
@@ -201,12 +207,12 @@ class SQLiteLog:
                 raise
             self._commit()
         finally:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
+            self._lock.release()
 
     def close(self) -> None:
         """Closes the connection and the lock's file."""
         self.connection.close()
-        os.close(self._lock)
+        self._lock.close()
 
     def _make(self, *, create: bool) -> None:
         if self.connection.pragma("application_id") == 0:

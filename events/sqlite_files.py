@@ -37,6 +37,11 @@ class FileKind:
         self.name = name
 
 
+def busy(path: str | Path) -> StoreBusyError:
+    """What to say when another writer never came to an end."""
+    return StoreBusyError(f"Another process kept {path} locked for more than {BUSY_TIMEOUT_MS // 1000} seconds.")
+
+
 def translated(error: apsw.Error, path: str | Path) -> StoreError:
     """What an apsw error means: one of our store errors, with one clear sentence."""
     # The order matters: a failed sync is an I/O error too, and must not pass for one that may be tried again.
@@ -45,7 +50,7 @@ def translated(error: apsw.Error, path: str | Path) -> StoreError:
     if isinstance(error, apsw.FullError):
         return StoreFullError(f"There is no room left for {path}; nothing was written. Make room; writes then go on.")
     if isinstance(error, apsw.BusyError | apsw.LockedError):
-        return StoreBusyError(f"Another process kept {path} locked for more than {BUSY_TIMEOUT_MS // 1000} seconds.")
+        return busy(path)
     if isinstance(error, apsw.NotADBError):
         return NotOurStoreError(f"{path} is not a SQLite database, so it is no gatebook store; it was left as it is.")
     if isinstance(error, apsw.CorruptError):
