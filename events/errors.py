@@ -31,6 +31,10 @@ class StoreFullError(StoreError):
     """Appending: there is no room. Nothing of the batch was written; the next one may be tried."""
 
 
+class RebuildUnderWayError(StoreError):
+    """Rebuilding: somebody else is rebuilding the same read model. Nothing was changed."""
+
+
 class StoreBusyError(StoreError):
     """Appending: another process kept the write lock longer than the bound. Nothing was written."""
 

@@ -10,7 +10,7 @@ import os
 import stat
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from hashlib import sha256
 from itertools import islice
@@ -36,6 +36,13 @@ class ServiceKey(Struct, frozen=True):
     wrapped: bytes
 
 
+class BrokenKey(Struct, frozen=True):
+    """A place in the key store, `service_key` or `subject_key` and a row of it, whose key does not open."""
+
+    table: str
+    row: str
+
+
 class KeyStore(Protocol):
     """Where wrapped keys are kept. Every `put` is durable when it returns; StoreError when it could not be."""
 
@@ -47,8 +54,14 @@ class KeyStore(Protocol):
     def put_subject_keys(self, wrapped: Mapping[int, bytes]) -> None:
         """Keeps the keys of new subjects. One that a rolled-back batch left behind is replaced."""
 
+    def all_subject_keys(self) -> Iterator[tuple[int, bytes]]:
+        """Every subject with its wrapped key, one after the other, for whoever checks them."""
+
     def service_key(self, name: str) -> ServiceKey | None:
         """The service's key of that purpose."""
+
+    def service_keys(self) -> list[ServiceKey]:
+        """All of the service's own keys."""
 
     def put_service_key(self, key: ServiceKey, *, replacing: bytes | None) -> bool:
         """Keeps the key if the present one is still `replacing` (None: there is none); says whether it did.
@@ -166,14 +179,14 @@ class Keyring:
             return
         self._make_room(len(missing))
         for subject, wrapped in self._store.subject_keys(missing).items():
-            self._ciphers[subject] = AESGCM(self._master.unwrap(wrapped, f"subject {subject}"))
+            self._ciphers[subject] = AESGCM(self._master.unwrap(wrapped, _of_subject(subject)))
 
     def create(self, subjects: Iterable[int]) -> dict[int, bytes]:
         """New keys for new subjects, at hand at once; wrapped, for the store, which must have them before the log."""
         wrapped: dict[int, bytes] = {}
         for subject in subjects:
             key = os.urandom(KEY_BYTES)
-            wrapped[subject] = self._master.wrap(key, f"subject {subject}")
+            wrapped[subject] = self._master.wrap(key, _of_subject(subject))
             self._ciphers[subject] = AESGCM(key)
         return wrapped
 
@@ -208,11 +221,31 @@ class Keyring:
             return False
         return self.replace_service_key(name, now, replacing=present.wrapped)
 
+    def broken(self) -> Iterator[BrokenKey]:
+        """Every key in the store that does not open under the master key for what it stands beside."""
+        for service in self._store.service_keys():
+            if not self._opens(service.wrapped, _dated(service.name, service.created_at)):
+                yield BrokenKey("service_key", service.name)
+        for subject, wrapped in self._store.all_subject_keys():
+            if not self._opens(wrapped, _of_subject(subject)):
+                yield BrokenKey("subject_key", str(subject))
+
+    def _opens(self, wrapped: bytes, purpose: str) -> bool:
+        try:
+            return len(self._master.unwrap(wrapped, purpose)) == KEY_BYTES
+        except SealBrokenError:
+            return False
+
     def _make_room(self, count: int) -> None:
         # The oldest go first: keys that a batch has just created, and that are nowhere else yet, are the newest.
         surplus = len(self._ciphers) + count - MAX_CACHED_KEYS
         for subject in list(islice(self._ciphers, max(0, surplus))):
             del self._ciphers[subject]
+
+
+def _of_subject(subject: int) -> str:
+    """What a subject's key is wrapped for."""
+    return f"subject {subject}"
 
 
 def _dated(name: str, created_at: datetime) -> str:

@@ -7,13 +7,13 @@ would otherwise live on in the write-ahead log.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import apsw
 
-from events.errors import MasterKeyError, NotOurStoreError, StoreUnavailableError
+from events.errors import CorruptStoreError, MasterKeyError, NotOurStoreError, StoreUnavailableError
 from events.keys import MasterKey, ServiceKey
 from events.recorded import from_microseconds, to_microseconds
 from events.sqlite_files import MAX_ROWS_A_STATEMENT, FileKind, connect, make_schema, translating, value_rows
@@ -30,10 +30,12 @@ CREATE TABLE service_key (name TEXT PRIMARY KEY, created_at INTEGER NOT NULL, wr
 class SQLiteKeyStore:
     """The `KeyStore` in one SQLite file, for one book and one master key."""
 
-    def __init__(self, path: Path, book_id: str, master: MasterKey, *, create: bool = True) -> None:
+    def __init__(
+        self, path: Path, book_id: str, master: MasterKey, *, create: bool = True, vfs: str | None = None
+    ) -> None:
         self.path = path
         self.book_id = book_id
-        self._connection: apsw.Connection = connect(path, KEYS, create=create)
+        self._connection: apsw.Connection = connect(path, KEYS, create=create, vfs=vfs)
         try:
             with translating(path):
                 self._connection.pragma("secure_delete", "on")
@@ -74,13 +76,28 @@ class SQLiteKeyStore:
             finally:
                 self._roll_back()
 
+    def all_subject_keys(self) -> Iterator[tuple[int, bytes]]:
+        """Every subject with its wrapped key; the store is read as it stood at the first."""
+        with translating(self.path):
+            rows: Iterable[Any] = self._connection.execute("SELECT subject, wrapped FROM subject_key ORDER BY subject")
+            for subject, wrapped in rows:
+                yield int(subject), bytes(wrapped)
+
+    def service_keys(self) -> list[ServiceKey]:
+        """All of the service's own keys."""
+        with translating(self.path):
+            rows: list[Any] = self._connection.execute(
+                "SELECT name, created_at, wrapped FROM service_key ORDER BY name"
+            ).fetchall()
+        return [self._service_key(*row) for row in rows]
+
     def service_key(self, name: str) -> ServiceKey | None:
         """The service's key of that purpose."""
         with translating(self.path):
             row = self._connection.execute(
                 "SELECT created_at, wrapped FROM service_key WHERE name = ?", (name,)
             ).fetchone()
-        return None if row is None else ServiceKey(name, from_microseconds(int(row[0])), bytes(row[1]))
+        return None if row is None else self._service_key(name, *row)
 
     def put_service_key(self, key: ServiceKey, *, replacing: bytes | None) -> bool:
         """Keeps the key unless another process came first; what it replaces is gone from the files."""
@@ -102,6 +119,14 @@ class SQLiteKeyStore:
     def close(self) -> None:
         """Closes the connection."""
         self._connection.close()
+
+    def _service_key(self, name: str, created_at: int, wrapped: bytes) -> ServiceKey:
+        try:
+            return ServiceKey(name, from_microseconds(created_at), bytes(wrapped))
+        except OverflowError as error:
+            raise CorruptStoreError(
+                f"In {self.path}, the row {name} of service_key was made at no moment; restore it from a backup."
+            ) from error
 
     def _make(self, master: MasterKey, *, create: bool) -> None:
         if self._connection.pragma("application_id") != 0:

@@ -118,6 +118,14 @@ class MemoryKeyStore:
         """Keeps the keys of new subjects."""
         self._subjects.update(wrapped)
 
+    def all_subject_keys(self) -> Iterator[tuple[int, bytes]]:
+        """Every subject with its wrapped key."""
+        yield from self._subjects.items()
+
+    def service_keys(self) -> list[ServiceKey]:
+        """All of the service's own keys."""
+        return list(self._service.values())
+
     def service_key(self, name: str) -> ServiceKey | None:
         """The service's key of that purpose."""
         return self._service.get(name)

@@ -39,7 +39,7 @@ from events.write_lock import WriteLock
 STORE: Final = FileKind(application_id=0x67617465, schema=1, name="gatebook store")
 CATALOGUE: Final = ",".join(sorted(BY_WIRE_NAME))
 
-_SCHEMA: Final = """
+SCHEMA: Final = """
 CREATE TABLE book (
     one INTEGER PRIMARY KEY CHECK (one = 1), book_id TEXT NOT NULL, catalogue TEXT NOT NULL
 ) STRICT;
@@ -221,7 +221,7 @@ class SQLiteLog:
             make_schema(
                 self.connection,
                 STORE,
-                _SCHEMA,
+                SCHEMA,
                 "INSERT INTO book VALUES (1, ?, ?)",
                 (os.urandom(16).hex(), CATALOGUE),
             )

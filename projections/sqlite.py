@@ -21,7 +21,7 @@ from events.sqlite_files import MAX_ROWS_A_STATEMENT, translating, value_rows
 from projections.projection import AnyProjection, IndexValue
 from projections.store import PAGE, Change, ReadModelState, Row
 
-_STATES_SCHEMA: Final = """
+STATES_SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS read_model (
     name TEXT PRIMARY KEY, revision INTEGER NOT NULL, position INTEGER NOT NULL, documents INTEGER NOT NULL,
     digest TEXT NOT NULL
@@ -142,7 +142,7 @@ class SQLiteReadModels:
     def create(self) -> None:
         """Makes the tables of a new book, inside a write transaction; those that are there stay as they are."""
         with translating(self.path):
-            self.connection.execute(_STATES_SCHEMA)
+            self.connection.execute(STATES_SCHEMA)
             existing = self._transaction().states()
             missing = [projection for projection in self.projections if projection.name not in existing]
             for projection in missing:
