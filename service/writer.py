@@ -19,16 +19,15 @@ import structlog
 import trio
 from msgspec import Struct
 
-from events.errors import CorruptStoreError, DurabilityError, StoreError
+from events.errors import StoreError
 from events.recorded import Recorded
-from service.batch import BatchRunner, Order, Outcome, order
+from service.batch import FATAL, BatchRunner, Order, Outcome, order
 from service.decisions.command import Command
 from service.errors import Overloaded, Unavailable
 
 log = structlog.get_logger("gatebook.writer")
 
 PROBE_SECONDS: Final = 1.0
-FATAL: Final = (DurabilityError, CorruptStoreError)
 
 
 class BatchTold(Struct, frozen=True):
@@ -75,6 +74,8 @@ class Writer:
         self._running = False
         self._ended = trio.Event()
         self._fatal: BaseException | None = None
+        # The thread's own knowledge of `trouble`, which the event loop learns of only in its next turn.
+        self._failing = False
         self.trouble: str | None = None
 
     @property
@@ -139,8 +140,9 @@ class Writer:
             with trio.CancelScope(shield=True):
                 await self._ended.wait()
             self._running = False
-        if self._fatal is not None:
-            raise self._fatal
+            # Cancelled or not: a process that ends so must not look as if it had ended well.
+            if self._fatal is not None:
+                raise self._fatal
 
     def _work(self, token: trio.lowlevel.TrioToken, opened: trio.Event) -> None:
         """The thread. Nothing escapes it: what ends it is told to the task that watches it."""
@@ -158,15 +160,19 @@ class Writer:
 
     def _take(self, runner: BatchRunner, token: trio.lowlevel.TrioToken) -> list[_Waiting] | None:
         """The next batch; waits for one; None when there is nothing left to do."""
-        with self._wake:
-            while not self._queue and not self._behind:
+        while True:
+            with self._wake:
+                self._wake.wait_for(self._has_work, PROBE_SECONDS if self._failing else None)
+                waiting = self._queue or self._behind
+                if waiting:
+                    return [waiting.popleft() for _ in range(min(len(waiting), self._batch_size))]
                 if self._stopping:
                     return None
-                in_time = self._wake.wait(PROBE_SECONDS if self.trouble else None)
-                if not in_time:
-                    self._probe(runner, token)
-            waiting = self._queue or self._behind
-            return [waiting.popleft() for _ in range(min(len(waiting), self._batch_size))]
+            # Outside the lock: the store may keep a probe waiting, and the event loop must not wait with it.
+            self._probe(runner, token)
+
+    def _has_work(self) -> bool:
+        return bool(self._queue or self._behind or self._stopping)
 
     def _probe(self, runner: BatchRunner, token: trio.lowlevel.TrioToken) -> None:
         """Nobody may be asking any more, since readiness says no: look whether the trouble is over."""
@@ -177,7 +183,8 @@ class Writer:
         except StoreError as error:
             token.run_sync_soon(self._set_trouble, str(error))
         else:
-            self.trouble = None
+            self._failing = False
+            token.run_sync_soon(self._set_trouble, None)
 
     def _write(self, runner: BatchRunner, batch: list[_Waiting], token: trio.lowlevel.TrioToken) -> None:
         started = perf_counter()
@@ -192,6 +199,7 @@ class Writer:
             if isinstance(error, FATAL):
                 raise
         finally:
+            self._failing = trouble is not None
             told = BatchTold(orders, outcomes, perf_counter() - started, _last_position(outcomes))
             token.run_sync_soon(self._deliver, batch, told, trouble)
 
