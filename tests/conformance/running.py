@@ -1,0 +1,127 @@
+"""A `gatebook serve` of its own process, on free loopback ports, over a store in a folder; and what a client needs."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+COMMAND = os.environ.get("CONFORMANCE_COMMAND", str(Path(sys.executable).with_name("gatebook"))).split()
+"""What is tested: the command beside this Python, or the one that the variable names."""
+
+PATIENCE = 30.0
+"""Seconds after which whatever is waited for will not come."""
+
+FAST = {"argon2_memory_kib": 8, "argon2_time": 1, "throttle_address_failures": 1_000_000, "metrics": "off"}
+"""Settings under which a suite is quick, and its failed logins do not throttle its next test."""
+
+_numbers = itertools.count(1)
+
+
+def fresh(prefix: str = "user") -> str:
+    """A name that no other test has."""
+    return f"{prefix}{next(_numbers)}"
+
+
+@dataclass(frozen=True)
+class Running:
+    """A service that answers: its addresses, its store, its log and its process."""
+
+    http: str
+    """`http://127.0.0.1:PORT`"""
+    ws: str
+    """`ws://127.0.0.1:PORT`"""
+    store: Path
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    def cli(self, *arguments: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Runs `gatebook …` on the same store; `given` is its standard input."""
+        return subprocess.run(
+            [*COMMAND, *arguments, "--store", f"sqlite:{self.store}"],
+            input=given, capture_output=True, text=True, env=_environment(), check=False, timeout=PATIENCE,
+        )  # fmt: skip
+
+    def events(self, *arguments: str) -> list[dict[str, Any]]:
+        """What `gatebook events` tells of the book, oldest first."""
+        told = self.cli("events", "--json", *arguments)
+        assert told.returncode == 0, told.stderr
+        return [json.loads(line) for line in told.stdout.splitlines()]
+
+    def errors(self) -> list[str]:
+        """The lines of the log that tell of a fault."""
+        return [line for line in self.log.read_text().splitlines() if '"level":"error"' in line.replace(" ", "")]
+
+
+@contextmanager
+def running(folder: Path, **settings: Any) -> Iterator[Running]:
+    """Starts `gatebook serve` with these settings, waits until it is ready, and ends it as an operator would.
+
+    Fails when it does not become ready, when a line of its log tells of a fault, or when it does not end well.
+    """
+    http, ws = _free_ports(2)
+    store, log = folder / "gatebook.db", folder / "serve.log"
+    flags = [part for name, value in settings.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    command = [
+        *COMMAND, "serve", "--store", f"sqlite:{store}", "--http", f"127.0.0.1:{http}", "--ws", f"127.0.0.1:{ws}",
+        "--log-format", "json", *flags,
+    ]  # fmt: skip
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(command, stdout=stderr, stderr=stderr, env=_environment(), cwd=folder)
+        service = Running(f"http://127.0.0.1:{http}", f"ws://127.0.0.1:{ws}", store, log, process)
+        try:
+            _wait_until_ready(service, ws)
+            yield service
+            assert process.poll() is None, f"it ended by itself:\n{log.read_text()}"
+        finally:
+            code = _end(process)
+        assert code == 0, f"it ended with {code}:\n{log.read_text()}"
+        assert service.errors() == []
+
+
+def _wait_until_ready(service: Running, ws: int) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        assert service.process.poll() is None, f"it did not start:\n{service.log.read_text()}"
+        try:
+            ready = httpx.get(f"{service.http}/health/ready", trust_env=False).status_code == 200
+            socket.create_connection(("127.0.0.1", ws)).close()
+        except (httpx.TransportError, OSError):
+            ready = False
+        if ready:
+            return
+        time.sleep(0.02)  # a process of its own: there is nothing to wait on
+    raise AssertionError(f"it is not ready after {PATIENCE} s:\n{service.log.read_text()}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> int:
+    process.terminate()
+    try:
+        return process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
+def _free_ports(number: int) -> list[int]:
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(number)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without settings that whoever runs the tests has for a gatebook of their own."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("GATEBOOK_")}
