@@ -1,0 +1,178 @@
+"""The past of one document: as it was after a position, folded from the book.
+
+What has the events of one subject or one hour is folded in a reader's thread, from these events alone. What can be
+touched by any entry of the book (a name, a throttle) takes a replay, and a replay runs in a child process: this module,
+run as `python -m service.past`, which reads one `Question` from standard input, where no process list shows it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import structlog
+import trio
+from msgspec import Struct
+
+from events.errors import BookError, SealError
+from events.log import Query, pages
+from events.recorded import Recorded
+from events.sealing import open_event
+from projections.projection import AnyProjection, encode_document
+from service.book import Book, StoreAddress, open_book
+from service.errors import InternalError, Overloaded, Unavailable
+from service.readers import Readers
+
+log = structlog.get_logger("gatebook.past")
+
+REPLAY_SECONDS: Final = 60.0
+REPLAYS_WAITING: Final = 4
+STORE_FAILED: Final = 3
+"""Exit status of the child: the store could not be read."""
+
+
+class Question(Struct, frozen=True):
+    """What the child is asked. The repr hides the master key."""
+
+    path: str
+    master_key: str | None
+    master_key_file: str | None
+    projection: str
+    key: str
+    until: int
+
+    @classmethod
+    def about(cls, address: StoreAddress, projection: AnyProjection, key: str, until: int) -> Question:
+        """The question about one document in the store at that address."""
+        file = address.master_key_file
+        return cls(
+            str(address.path), address.master_key, None if file is None else str(file), projection.name, key, until
+        )
+
+    @property
+    def address(self) -> StoreAddress:
+        """Where the book is."""
+        file = None if self.master_key_file is None else Path(self.master_key_file)
+        return StoreAddress(Path(self.path), self.master_key, file)
+
+    def __repr__(self) -> str:
+        return f"Question({self.projection}/{self.key} at {self.until})"
+
+
+class Past:
+    """See the module. One replay runs at a time; it is given up after `seconds`."""
+
+    def __init__(self, address: StoreAddress, readers: Readers, *, seconds: float = REPLAY_SECONDS) -> None:
+        self._address = address
+        self._readers = readers
+        self._seconds = seconds
+        self._one = trio.CapacityLimiter(1)
+
+    async def document(self, projection: AnyProjection, key: str, until: int) -> Any:  # noqa: ANN401 - the document of any projection
+        """The document as it was after position `until`, None where there was none.
+
+        Raises Overloaded, Unavailable, or InternalError when the book cannot be folded.
+        """
+        query = touching(projection, key, until)
+        if query is not None:
+            check = trio.from_thread.check_cancelled
+            return await self._readers.look(lambda book: folded(book, projection, key, query, between=check))
+        if self._one.statistics().tasks_waiting >= REPLAYS_WAITING:
+            raise Overloaded("replays")
+        async with self._one:
+            return await self._replayed(projection, Question.about(self._address, projection, key, until))
+
+    async def _replayed(self, projection: AnyProjection, question: Question) -> Any:  # noqa: ANN401 - as above
+        run = partial(
+            trio.run_process,
+            # -P: whatever lies in the directory we were started in is not ours.
+            [sys.executable, "-P", "-m", "service.past"],
+            stdin=msgspec.json.encode(question),
+            capture_stdout=True,
+            capture_stderr=True,
+            check=False,
+        )
+        with trio.move_on_after(self._seconds) as scope:
+            ended = await run()
+        if scope.cancelled_caught:
+            raise Overloaded("a replay", retry_after=int(self._seconds) + 1)
+        if ended.returncode == STORE_FAILED:
+            raise Unavailable(ended.stderr.decode(errors="replace").strip())
+        if ended.returncode != 0:
+            log.error("replay_failed", asked=repr(question), status=ended.returncode)
+            raise InternalError
+        return msgspec.json.decode(ended.stdout, type=projection.document | None)
+
+
+def touching(projection: AnyProjection, key: str, until: int) -> Query | None:
+    """The entries that can touch the document, where the log finds them by an index; None where it takes them all."""
+    if projection.name == "users":
+        return Query(user=int(key), until=until)
+    if projection.name == "sessions":
+        return Query(stream=f"session-{key}", until=until)
+    if projection.name == "activity":
+        hour = _hour(key)
+        # A key that is no hour has no entries: those after the last one.
+        return Query(after=until, until=until) if hour is None else _within(hour, until)
+    return None
+
+
+def folded(
+    book: Book, projection: AnyProjection, key: str, query: Query, *, between: Callable[[], None] = lambda: None
+) -> Any:  # noqa: ANN401 - the document of any projection
+    """The document after the query's entries; `between` is called after each page of them."""
+    doc = None
+    for page in pages(book.log, query):
+        for recorded in page:
+            if type(recorded.event) in projection.handles:
+                seen = _opened(recorded, book) if projection.opened else recorded
+                if key in projection.keys(seen):
+                    doc = projection.evolve(key, doc, seen)
+        between()
+    return doc
+
+
+def _opened(recorded: Recorded, book: Book) -> Recorded:
+    try:
+        return open_event(recorded, book.keyring)
+    except SealError:
+        # As in the live fold: what cannot be opened is nobody's name.
+        return recorded
+
+
+def _hour(key: str) -> datetime | None:
+    try:
+        hour = datetime.strptime(key, "%Y-%m-%dT%H").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return hour if hour.year >= 1970 else None  # noqa: PLR2004 - no entry is older than the epoch
+
+
+def _within(hour: datetime, until: int) -> Query:
+    return Query(until=until, since=hour, before=hour + timedelta(hours=1))
+
+
+def main() -> int:
+    """The child: answers one question with the document's JSON, or `null`."""
+    question = msgspec.json.decode(sys.stdin.buffer.read(), type=Question)
+    try:
+        book = open_book(question.address)
+        projection = book.projection(question.projection)
+        if projection is None:
+            return 1
+        doc = folded(book, projection, question.key, Query(until=question.until))
+        book.close()
+    except BookError as error:
+        sys.stderr.write(f"{error}\n")
+        return STORE_FAILED
+    sys.stdout.buffer.write(b"null" if doc is None else encode_document(doc))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
