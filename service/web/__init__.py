@@ -1,0 +1,1 @@
+"""The HTTP doors on Quart-Trio: the account API, the admin endpoint and health."""

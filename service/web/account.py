@@ -1,0 +1,85 @@
+"""The account API: register, log in, who am I, log out, change the profile."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import UNSET
+from quart import Response
+
+from service.gate import Gate
+from service.web.answers import answer, nothing
+from service.web.bodies import body_of
+from service.web.messages import (
+    Login,
+    Opened,
+    ProfileChange,
+    ProfileChanged,
+    Registered,
+    Registration,
+    SessionView,
+    WhoAmI,
+)
+from service.web.principals import Asked, Needs, Route
+
+DOOR: Final = "account-api"
+CREATED: Final = 201
+
+
+def account_routes(gate: Gate, body_bytes: int) -> list[Route]:
+    """The addresses of the account API; two of them need nobody."""
+    account = Account(gate, body_bytes)
+    return [
+        Route("POST", "/api/register", account.register, DOOR, Needs.NOBODY),
+        Route("POST", "/api/session", account.log_in, DOOR, Needs.NOBODY),
+        Route("GET", "/api/session", account.who_am_i, DOOR),
+        Route("DELETE", "/api/session", account.log_out, DOOR),
+        Route("POST", "/api/logout", account.log_out, DOOR),
+        Route("PATCH", "/api/profile", account.change_profile, DOOR),
+    ]
+
+
+class Account:
+    """See the module."""
+
+    def __init__(self, gate: Gate, body_bytes: int) -> None:
+        self._gate = gate
+        self._body_bytes = body_bytes
+
+    async def register(self, asked: Asked) -> Response:
+        """201 with the new account's id; nobody is logged in by it."""
+        form = await body_of(asked.request, Registration, self._body_bytes)
+        user_id = await self._gate.register(
+            asked.client, username=form.username, nickname=form.nickname, password=form.password, email=form.email
+        )
+        return answer(Registered(user_id), CREATED)
+
+    async def log_in(self, asked: Asked) -> Response:
+        """201 with a token and the account."""
+        form = await body_of(asked.request, Login, self._body_bytes)
+        opened = await self._gate.log_in(asked.client, form.identifier, form.password)
+        return answer(Opened(opened.token, self._gate.lookups.view(opened.principal.user)), CREATED)
+
+    async def who_am_i(self, asked: Asked) -> Response:
+        """The account and the session behind the token."""
+        user, session = asked.principal.user, asked.principal.session
+        shown = SessionView(session.id, session.opened_at, session.expires_at, session.seen_at, session.door)
+        return answer(WhoAmI(self._gate.lookups.view(user), shown))
+
+    async def log_out(self, asked: Asked) -> Response:
+        """204; the token is worth nothing any more."""
+        await self._gate.log_out(asked.client, asked.principal)
+        return nothing()
+
+    async def change_profile(self, asked: Asked) -> Response:
+        """The account as it is after the change."""
+        form = await body_of(asked.request, ProfileChange, self._body_bytes)
+        view = await self._gate.change_profile(
+            asked.client,
+            asked.principal,
+            nickname=form.nickname,
+            email=form.email,
+            old_password=None if form.old_password is UNSET else form.old_password,
+            new_password=None if form.new_password is UNSET else form.new_password,
+        )
+        return answer(ProfileChanged(view))

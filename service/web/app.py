@@ -1,0 +1,81 @@
+"""The Quart-Trio application: routes from tables, a principal for each of them, and one shape for every refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import structlog
+from quart import Response
+from quart.ctx import RequestContext
+from quart.globals import request_ctx
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from service.errors import InternalError, Malformed, NoSuchRoute, Refused, TooLarge
+from service.gate import Gate
+from service.guards.quart_trio import WholeRequestConnection
+from service.guards.reporting import describe
+from service.web import answers
+from service.web.account import account_routes
+from service.web.admin import Admin, admin_routes
+from service.web.health import health_routes
+from service.web.principals import Route, asked
+
+log = structlog.get_logger("gatebook.web")
+
+BODY_BYTES: Final = 65_536
+UNREADABLE: Final[dict[int, type[Refused]]] = {400: Malformed, 413: TooLarge}
+
+
+class Doors(QuartTrio):
+    """Quart-Trio with its dispatching narrowed to our routes: closed by default, and no exception unanswered."""
+
+    asgi_http_class = WholeRequestConnection
+
+    def __init__(self, gate: Gate, routes: Sequence[Route]) -> None:
+        super().__init__("service.web", static_folder=None)
+        self._gate = gate
+        self._routes = {route.endpoint: route for route in routes}
+        # An address is what it is: nothing is redirected, so that no body is ever sent twice.
+        self.url_map.merge_slashes = False
+        for route in routes:
+            self.add_url_rule(
+                route.path, route.endpoint, route.view, methods=[route.method], provide_automatic_options=False
+            )
+
+    async def full_dispatch_request(self, request_context: RequestContext | None = None) -> Response:
+        """The answer to a request; refusals and faults of ours are answers too.
+
+        Quart would send its signals and run its hooks around this; there are none, and they would be a tenth of the cost.
+        """
+        context = request_context or request_ctx
+        request = context.request
+        try:
+            if request.routing_exception is not None or request.url_rule is None:
+                return self._unrouted(request.method, request.routing_exception)
+            route = self._routes[request.url_rule.endpoint]
+            return await route.view(await asked(request, route, self._gate))
+        except Refused as refusal:
+            return answers.refused(refusal, token_given="Authorization" in request.headers)
+        except HTTPException as error:
+            # Quart and Werkzeug, about a request that they could not read.
+            return answers.refused(UNREADABLE.get(error.code or 0, NoSuchRoute)())
+        except Exception as error:  # noqa: BLE001 - the last word on a request
+            # By kind and place: the error's own text may quote what was sent, a password included.
+            log.error("request_failed", endpoint=request.endpoint, error=describe(error))  # noqa: TRY400 - so would a trace
+            return answers.refused(InternalError())
+
+    def _unrouted(self, method: str, error: Exception | None) -> Response:
+        if not isinstance(error, MethodNotAllowed):
+            raise NoSuchRoute
+        methods = sorted({*(error.valid_methods or ()), "OPTIONS"})
+        return answers.options(methods) if method == "OPTIONS" else answers.not_allowed(methods)
+
+
+def create_app(gate: Gate, admin: Admin, readiness: Callable[[], list[str]], *, body_bytes: int = BODY_BYTES) -> Doors:
+    """The application, to be served by `service.guards.hypercorn.serve_http` and by nothing else.
+
+    `readiness` gives the reasons why the service is not ready, none when it is; it must not wait.
+    """
+    return Doors(gate, [*account_routes(gate, body_bytes), *admin_routes(admin), *health_routes(readiness)])

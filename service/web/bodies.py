@@ -1,0 +1,75 @@
+"""Request bodies: JSON and nothing else, small, shallow, each name once, and no field that nobody asked for."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final, TypeVar
+
+import msgspec
+from msgspec import Struct
+from quart import Request
+
+from service.errors import Malformed, TooLarge, UnsupportedMedia
+from service.json_depth import too_deep
+
+Message = TypeVar("Message", bound=Struct)
+
+JSON_TYPE: Final = "application/json"
+_decoders: Final[dict[type[Struct], msgspec.json.Decoder[Any]]] = {}
+
+
+class _TwiceError(ValueError):
+    """An object names a field twice; raised while looking for that alone."""
+
+
+async def body_of(request: Request, message: type[Message], most_bytes: int) -> Message:
+    """The request's body as that message.
+
+    Raises UnsupportedMedia, TooLarge, or Malformed, whose sentence repeats nothing of the body.
+    """
+    if not _is_json(request.headers.getlist("Content-Type")):
+        raise UnsupportedMedia
+    data: bytes = await request.body
+    # The listener bounds bodies too, and earlier; this holds under any other server.
+    if len(data) > most_bytes:
+        raise TooLarge
+    return decoded(data, message)
+
+
+def decoded(data: bytes, message: type[Message]) -> Message:
+    """The bytes as that message; Malformed says why they are not one."""
+    if too_deep(data):
+        raise Malformed("The body is nested too deeply.")
+    decoder = _decoders.get(message)
+    if decoder is None:
+        decoder = _decoders[message] = msgspec.json.Decoder(message)
+    try:
+        body: Message = decoder.decode(data)
+        json.loads(data, object_pairs_hook=_each_once)
+    except _TwiceError:
+        raise Malformed("The body names a field twice.") from None
+    except msgspec.ValidationError as error:
+        raise Malformed(_sentence(str(error), message)) from None
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        # What a decoder says may quote the body, and the body may hold a password.
+        raise Malformed("The body is not JSON in UTF-8.") from None
+    return body
+
+
+def _is_json(said: list[str]) -> bool:
+    if len(said) != 1:
+        return False
+    kind, _, parameters = said[0].lower().partition(";")
+    return kind.strip() == JSON_TYPE and parameters.strip() in {"", "charset=utf-8", 'charset="utf-8"'}
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> None:
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise _TwiceError
+
+
+def _sentence(said: str, message: type[Struct]) -> str:
+    """Msgspec's words about a message of ours, which name our fields and types only, save where a field is unknown."""
+    if "unknown field" in said:
+        return f"The body has a field that is not known here; it takes {', '.join(message.__struct_fields__)}."
+    return f"{said.replace('`', '')}."

@@ -1,0 +1,108 @@
+"""The messages of the HTTP doors: what a body may hold, and what an answer holds.
+
+Bodies refuse fields that they do not know: a client that misspells `email` must hear of it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from msgspec import UNSET, Struct, UnsetType
+
+from service.errors import FieldError
+from service.lookups import UserView
+
+
+class Registration(Struct, frozen=True, forbid_unknown_fields=True):
+    """`POST /api/register`."""
+
+    username: str
+    nickname: str
+    password: str
+    email: str | None = None
+
+    def __repr__(self) -> str:
+        return "Registration(…)"
+
+
+class Login(Struct, frozen=True, forbid_unknown_fields=True):
+    """`POST /api/session`. The identifier is a username, or with an `@` an e-mail address."""
+
+    identifier: str
+    password: str
+
+    def __repr__(self) -> str:
+        return "Login(…)"
+
+
+class ProfileChange(Struct, frozen=True, forbid_unknown_fields=True):
+    """`PATCH /api/profile`: what is absent stays as it is; `email: null` removes the address."""
+
+    nickname: str | UnsetType = UNSET
+    email: str | UnsetType | None = UNSET
+    old_password: str | UnsetType = UNSET
+    new_password: str | UnsetType = UNSET
+
+    def __repr__(self) -> str:
+        return "ProfileChange(…)"
+
+
+class Registered(Struct, frozen=True):
+    """The answer to a registration: the new account's id."""
+
+    id: int
+
+
+class Opened(Struct, frozen=True):
+    """The answer to a login. The token is shown this once."""
+
+    token: str
+    user: UserView
+
+    def __repr__(self) -> str:
+        return f"Opened(user={self.user.id})"
+
+
+class SessionView(Struct, frozen=True):
+    """A session as its owner sees it; times in UTC."""
+
+    id: int
+    opened_at: datetime
+    expires_at: datetime
+    seen_at: datetime
+    door: str
+
+
+class WhoAmI(Struct, frozen=True):
+    """The answer to `GET /api/session`."""
+
+    user: UserView
+    session: SessionView
+
+
+class ProfileChanged(Struct, frozen=True):
+    """The answer to a change of profile: the account as it is now."""
+
+    user: UserView
+
+
+class Problem(Struct, frozen=True, omit_defaults=True):
+    """What went wrong: a stable word for machines, a sentence for people, the fields at fault, seconds to wait."""
+
+    code: str
+    message: str
+    fields: tuple[FieldError, ...] = ()
+    retry_after: int | None = None
+
+
+class ProblemAnswer(Struct, frozen=True):
+    """Every refusal's body."""
+
+    error: Problem
+
+
+class Health(Struct, frozen=True, omit_defaults=True):
+    """The answer of a health check."""
+
+    status: str
+    reasons: tuple[str, ...] = ()

@@ -1,0 +1,93 @@
+"""Who asks: every route needs a principal unless it says by name that it needs nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from enum import IntEnum
+from typing import Any, Final
+
+from msgspec import Struct
+from quart import Request, Response
+
+from events.catalogue import ADMIN, USER
+from service.attempts import Client, client_of
+from service.errors import Forbidden, Unauthenticated
+from service.gate import Gate
+from service.lookups import Principal
+
+SCHEME: Final = "bearer"
+
+
+class Needs(IntEnum):
+    """The level that a route asks of its principal; NOBODY opens it to everybody."""
+
+    NOBODY = -1
+    USER = USER
+    ADMIN = ADMIN
+
+
+class Asked(Struct, frozen=True):
+    """A request with who asks it."""
+
+    request: Request
+    client: Client
+    known: Principal | None = None
+
+    @property
+    def principal(self) -> Principal:
+        """The principal, which every route has that does not say otherwise."""
+        if self.known is None:
+            raise RuntimeError("a route that needs nobody asked for its principal")
+        return self.known
+
+    def part(self, name: str) -> str:
+        """A named part of the path."""
+        parts: dict[str, Any] = self.request.view_args or {}
+        return str(parts[name])
+
+
+View = Callable[[Asked], Awaitable[Response]]
+
+
+class Route(Struct, frozen=True):
+    """An address with the method that it takes, what answers it, and whom it needs."""
+
+    method: str
+    path: str
+    view: View
+    door: str
+    needs: Needs = Needs.USER
+
+    @property
+    def endpoint(self) -> str:
+        """The route's name inside the application."""
+        return f"{self.method} {self.path}"
+
+
+def bearer_token(request: Request) -> str:
+    """The token of the request's Authorization header (RFC 6750, 2.1); Unauthenticated where there is not just one."""
+    given = request.headers.getlist("Authorization")
+    scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+    if scheme.lower() != SCHEME:
+        raise Unauthenticated
+    return token.strip(" ")
+
+
+async def asked(request: Request, route: Route, gate: Gate) -> Asked:
+    """The request with its client and, where the route needs one, its principal.
+
+    Raises Unauthenticated, Forbidden where the principal's level does not reach, Unavailable where nobody can say.
+    """
+    client = client_of(route.door, _address(request), request.headers.get("User-Agent"))
+    if route.needs is Needs.NOBODY:
+        return Asked(request, client)
+    principal = gate.lookups.principal(bearer_token(request))
+    if principal.user.level < route.needs:
+        raise Forbidden
+    await gate.seen(client, principal)
+    return Asked(request, client, principal)
+
+
+def _address(request: Request) -> str | None:
+    peer = request.scope.get("client")
+    return None if peer is None else str(peer[0])
