@@ -1,0 +1,109 @@
+"""The HTTP doors on a loopback port, over a gate with a real store, and a client that speaks to them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import trio
+
+from events.log import Query
+from events.recorded import Recorded
+from service.audit import Audit
+from service.book import open_book, parse_address
+from service.decisions.administration import SetLevel
+from service.guards import bind_tcp
+from service.guards.hypercorn import serve_http
+from service.past import Past
+from service.readers import Readers
+from service.web.admin import Admin
+from service.web.app import Doors, create_app
+from tests.house import House, house
+
+ALICE = {"username": "alice", "nickname": "Al", "password": "correct horse", "email": "alice@example.org"}
+LOGIN = {"identifier": "alice", "password": "correct horse"}
+AGENT = "test client"
+
+
+@dataclass
+class Web:
+    """What a test can reach: the house behind the doors, the application, the address, and a client."""
+
+    house: House
+    app: Doors
+    port: int
+    client: httpx.AsyncClient
+    audit: Audit
+    readers: Readers
+    reasons: list[str] = field(default_factory=list)
+
+    async def ask(self, method: str, path: str, body: Any = None, *, token: str | None = None) -> httpx.Response:
+        """One request; a body that is not bytes goes as JSON."""
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        if isinstance(body, bytes):
+            return await self.client.request(
+                method, path, content=body, headers=headers | {"Content-Type": "application/json"}
+            )
+        return await self.client.request(method, path, json=body, headers=headers)
+
+    async def get(self, path: str, token: str | None = None) -> httpx.Response:
+        return await self.ask("GET", path, token=token)
+
+    async def register(self, **changes: Any) -> int:
+        """Registers Alice, or somebody much like her."""
+        answer = await self.ask("POST", "/api/register", ALICE | changes)
+        assert answer.status_code == 201, answer.text
+        return int(answer.json()["id"])
+
+    async def log_in(self, **changes: Any) -> str:
+        answer = await self.ask("POST", "/api/session", LOGIN | changes)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["token"])
+
+    async def admin(self) -> str:
+        """Registers an admin and logs in; the token."""
+        names = {"username": "warden", "nickname": "Warden", "email": "warden@example.org"}
+        user_id = await self.register(**names)
+        await self.house.writer.submit(SetLevel(user_id, 2), actor="operator", door="cli")
+        return await self.log_in(identifier="warden")
+
+    def events(self, kind: str | None = None) -> list[Recorded]:
+        """What stands in the book."""
+        return self.house.book.log.read(Query(type=kind))
+
+
+@asynccontextmanager
+async def web(folder: Path, *, past_seconds: float = 60.0, page: int = 100, **options: Any) -> AsyncIterator[Web]:
+    """The doors, open until the block ends; options are those of `tests.house.house`."""
+    address = parse_address(f"sqlite:{folder}/gatebook.db")
+    async with house(folder, **options) as inside:
+        readers = Readers(lambda: open_book(address))
+        audit = Audit(inside.writer, clock=inside.clock)
+        reasons: list[str] = []
+        admin = Admin(readers, audit, Past(address, readers, seconds=past_seconds), inside.book.projections, page)
+        app = create_app(inside.gate, admin, lambda: reasons)
+        async with serving(app) as port:
+            base = f"http://127.0.0.1:{port}"
+            async with httpx.AsyncClient(base_url=base, headers={"User-Agent": AGENT}, trust_env=False) as client:
+                yield Web(inside, app, port, client, audit, readers, reasons)
+        readers.close()
+
+
+@asynccontextmanager
+async def serving(app: Doors, *, report: Callable[[int], None] = lambda _: None) -> AsyncIterator[int]:
+    """The application on a free port of the loopback address."""
+    sockets = bind_tcp("127.0.0.1", 0)
+    port = int(sockets[0].getsockname()[1])
+    report(port)
+
+    async def run(task_status: trio.TaskStatus[None]) -> None:
+        await serve_http(app, sockets=sockets, stopping=trio.Event(), task_status=task_status)
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run)
+        yield port
+        nursery.cancel_scope.cancel()
