@@ -154,6 +154,8 @@ class WireConnection(WebSocketConnection):
         except RemoteProtocolError as error:
             if isinstance(error.event_hint, RejectConnection):
                 headers = [*error.event_hint.headers, (b"connection", b"close")]
+                # Before the write, during which the handler may run: it must not answer as well.
+                self._close_reason = CloseReason(Code.ABNORMAL_CLOSURE, None)
                 await self._reject(error.event_hint.status_code, headers, b"")
                 self._half_close()
             self.refused = self._deaf = True

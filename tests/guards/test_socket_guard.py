@@ -72,6 +72,34 @@ async def test_a_hostile_handshake_is_refused_and_the_next_client_served(sent: b
         assert edge.failures == []
 
 
+async def test_a_client_that_does_not_wait_to_be_accepted_is_refused_once() -> None:
+    asked, release = trio.Event(), trio.Event()
+    outcome: list[str] = []
+
+    async def hesitate(request: SocketRequest) -> None:
+        asked.set()
+        await release.wait()
+        try:
+            await request.accept()
+        except ConnectionClosed:
+            outcome.append("closed")
+
+    async with serving_sockets(hesitate) as edge, await edge.connect() as stream:
+        await stream.send_all(upgrade())
+        await asked.wait()
+        await stream.send_all(frame(TEXT, b"early"))
+        answer = await read_until(stream, b"\r\n\r\n")
+        release.set()
+        answer += await read_all(stream)
+        assert answer.startswith(b"HTTP/1.1 400")
+        assert answer.count(b"HTTP/1.1") == 1
+        await edge.until_open(1)
+        await stream.aclose()
+        await edge.until_open(0)
+        assert outcome == ["closed"]
+        assert edge.failures == []
+
+
 FRAMES = {
     "too many fragments": (frame(TEXT, final=False) + frame(MORE, final=False) * 100, 1009),
     "fragments without end": (frame(TEXT, final=False) + frame(MORE, final=False) * 1_000_000, 1009),
