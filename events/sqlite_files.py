@@ -77,15 +77,17 @@ def connect(path: Path, kind: FileKind, *, create: bool, vfs: str | None = None)
             raise StoreUnavailableError(f"There is no {kind.name} at {path}; `gatebook serve` makes one.")
         if not path.parent.is_dir():
             raise StoreUnavailableError(f"The folder {path.parent} of the {kind.name} does not exist; make it first.")
-        if not os.access(path.parent, os.W_OK):
-            raise StoreUnavailableError(f"The folder {path.parent} of the {kind.name} cannot be written to.")
-        # Personal data lives here: nobody but the owner may read it, whatever the umask says.
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        try:
+            # Personal data lives here: nobody but the owner may read it, whatever the umask says.
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        except OSError as error:
+            raise StoreUnavailableError(f"The {kind.name} {path} cannot be made: {error.strerror}.") from error
     with translating(path):
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs, statementcachesize=400)
         try:
             connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-            _recognise(connection, path, kind)
+            if not _recognise(connection, path, kind) and not create:
+                raise StoreUnavailableError(f"{path} is empty; `gatebook serve` makes a {kind.name} of it.")
             connection.pragma("journal_mode", "wal")
             connection.pragma("synchronous", "full")
             connection.pragma("trusted_schema", "off")
@@ -98,11 +100,13 @@ def connect(path: Path, kind: FileKind, *, create: bool, vfs: str | None = None)
     return connection
 
 
-def _recognise(connection: apsw.Connection, path: Path, kind: FileKind) -> None:
-    application_id = connection.pragma("application_id")
+def _recognise(connection: apsw.Connection, path: Path, kind: FileKind) -> bool:
+    """Whether the file is one of ours; False while it is empty."""
+    # The tables first: another process that is making the store commits them together with the application id.
     tables = connection.execute("SELECT count(*) FROM sqlite_master").get
+    application_id = connection.pragma("application_id")
     if application_id == 0 and tables == 0:
-        return
+        return False
     if application_id != kind.application_id:
         raise NotOurStoreError(f"{path} is another application's database, not a {kind.name}; it was left as it is.")
     schema = connection.pragma("user_version")
@@ -110,6 +114,7 @@ def _recognise(connection: apsw.Connection, path: Path, kind: FileKind) -> None:
         raise NewerStoreError(
             f"{path} was written by a newer gatebook (schema {schema}, this one knows {kind.schema}); use that one."
         )
+    return True
 
 
 def make_schema(
