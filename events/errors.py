@@ -27,6 +27,10 @@ class CorruptStoreError(StoreError):
     """Any use: the database says of itself that it is damaged. Not raised for a book that fails `verify`."""
 
 
+class UnreadableTextError(CorruptStoreError):
+    """Reading: a column of text holds bytes that are no text, which nothing of ours has written."""
+
+
 class StoreFullError(StoreError):
     """Appending: there is no room. Nothing of the batch was written; the next one may be tried."""
 
