@@ -20,6 +20,7 @@ from events.errors import (
     StoreError,
     StoreFullError,
     StoreUnavailableError,
+    UnreadableTextError,
 )
 
 BUSY_TIMEOUT_MS: Final = 5_000
@@ -65,6 +66,8 @@ def translating(path: str | Path) -> Iterator[None]:
         yield
     except apsw.Error as error:
         raise translated(error, path) from error
+    except UnicodeDecodeError as error:
+        raise UnreadableTextError(f"{path} holds text that is not UTF-8; `gatebook verify` says where.") from error
 
 
 def connect(path: Path, kind: FileKind, *, create: bool, vfs: str | None = None) -> apsw.Connection:
