@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import apsw
 
-from events.errors import CorruptStoreError, MasterKeyError, NotOurStoreError, StoreUnavailableError
+from events.errors import CorruptStoreError, MasterKeyError, NotOurStoreError
 from events.keys import MasterKey, ServiceKey
 from events.recorded import from_microseconds, to_microseconds
 from events.sqlite_files import MAX_ROWS_A_STATEMENT, FileKind, connect, make_schema, translating, value_rows
@@ -39,7 +39,7 @@ class SQLiteKeyStore:
         try:
             with translating(path):
                 self._connection.pragma("secure_delete", "on")
-                self._make(master, create=create)
+                self._make(master)
                 row = self._connection.execute("SELECT book_id, master_check FROM keys").fetchone()
             if row is None or row[0] != book_id:
                 raise NotOurStoreError(f"The key store {path} belongs to another book; put the right one in its place.")
@@ -128,12 +128,10 @@ class SQLiteKeyStore:
                 f"In {self.path}, the row {name} of service_key was made at no moment; restore it from a backup."
             ) from error
 
-    def _make(self, master: MasterKey, *, create: bool) -> None:
-        if self._connection.pragma("application_id") != 0:
-            return
-        if not create:
-            raise StoreUnavailableError(f"{self.path} is empty; `gatebook serve` makes a key store of it.")
-        make_schema(self._connection, KEYS, _SCHEMA, "INSERT INTO keys VALUES (1, ?, ?)", (self.book_id, master.check))
+    def _make(self, master: MasterKey) -> None:
+        if self._connection.pragma("application_id") == 0:
+            row = "INSERT INTO keys VALUES (1, ?, ?)"
+            make_schema(self._connection, KEYS, _SCHEMA, row, (self.book_id, master.check))
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:

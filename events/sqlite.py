@@ -20,7 +20,7 @@ import msgspec
 
 from events import merkle
 from events.catalogue import BY_WIRE_NAME
-from events.errors import CorruptStoreError, NewerStoreError, StoreUnavailableError
+from events.errors import CorruptStoreError, NewerStoreError, StoreUnavailableError, UnreadableTextError
 from events.log import Head, Query
 from events.recorded import Entry, Recorded, decode, decode_page, to_microseconds
 from events.sqlite_files import (
@@ -118,7 +118,7 @@ class SQLiteLog:
         self.connection = connect(path, STORE, create=create, vfs=vfs)
         try:
             with translating(path):
-                self._make(create=create)
+                self._make()
                 row = self.connection.execute("SELECT book_id, catalogue FROM book").fetchone()
                 if row is None:
                     raise CorruptStoreError(f"{path} has no row that says which book it is; restore it from a backup.")
@@ -152,17 +152,17 @@ class SQLiteLog:
     def read(self, query: Query) -> list[Recorded]:
         """The matching recorded events, a page in one step: the entries come back as one JSON array."""
         clause, values = self._where(query)
-        with translating(self.path):
-            row = self.connection.execute(
-                "SELECT '[' || group_concat(position) || ']', '[' || group_concat(CAST(entry AS TEXT)) || ']'"  # noqa: S608 - fixed parts only
-                f" FROM (SELECT position, entry FROM log {clause})",
-                values,
-            ).fetchone()
-        if row is None or row[0] is None:
-            return []
         try:
+            with translating(self.path):
+                row = self.connection.execute(
+                    "SELECT '[' || group_concat(position) || ']', '[' || group_concat(CAST(entry AS TEXT)) || ']'"  # noqa: S608 - fixed parts only
+                    f" FROM (SELECT position, entry FROM log {clause})",
+                    values,
+                ).fetchone()
+            if row is None or row[0] is None:
+                return []
             return decode_page(str(row[1]), str(row[0]), backwards=query.backwards)
-        except (msgspec.DecodeError, RecursionError, ValueError):
+        except (msgspec.DecodeError, RecursionError, UnreadableTextError, ValueError):
             # One by one: entries of a retired shape are raised, and one that is broken is named.
             return [decode(entry.data, entry.position) for entry in self.entries(query)]
 
@@ -214,10 +214,8 @@ class SQLiteLog:
         self.connection.close()
         self._lock.close()
 
-    def _make(self, *, create: bool) -> None:
+    def _make(self) -> None:
         if self.connection.pragma("application_id") == 0:
-            if not create:
-                raise StoreUnavailableError(f"{self.path} is empty; `gatebook serve` makes a store of it.")
             make_schema(
                 self.connection,
                 STORE,
@@ -253,7 +251,10 @@ class SQLiteLog:
         row = self.connection.execute("SELECT position, at, frontier FROM head").fetchone()
         if row is None:
             raise CorruptStoreError(f"{self.path} has no head; `gatebook verify` says more.")
-        return Head(int(row[0]), int(row[1]), merkle.unpack(bytes(row[2])))
+        try:
+            return Head(int(row[0]), int(row[1]), merkle.unpack(bytes(row[2])))
+        except ValueError as error:
+            raise CorruptStoreError(f"{self.path} has a head that is none ({error}); restore it from a backup.") from error
 
     def _read_data_version(self) -> int:
         return int(self.connection.execute("PRAGMA data_version").get)
