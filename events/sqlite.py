@@ -254,7 +254,9 @@ class SQLiteLog:
         try:
             return Head(int(row[0]), int(row[1]), merkle.unpack(bytes(row[2])))
         except ValueError as error:
-            raise CorruptStoreError(f"{self.path} has a head that is none ({error}); restore it from a backup.") from error
+            raise CorruptStoreError(
+                f"{self.path} has a head that is none ({error}); restore it from a backup."
+            ) from error
 
     def _read_data_version(self) -> int:
         return int(self.connection.execute("PRAGMA data_version").get)

@@ -75,16 +75,10 @@ def connect(path: Path, kind: FileKind, *, create: bool, vfs: str | None = None)
 
     Raises NotOurStoreError, NewerStoreError, CorruptStoreError or StoreUnavailableError, having changed nothing.
     """
-    if not path.exists():
-        if not create:
-            raise StoreUnavailableError(f"There is no {kind.name} at {path}; `gatebook serve` makes one.")
-        if not path.parent.is_dir():
-            raise StoreUnavailableError(f"The folder {path.parent} of the {kind.name} does not exist; make it first.")
-        try:
-            # Personal data lives here: nobody but the owner may read it, whatever the umask says.
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        except OSError as error:
-            raise StoreUnavailableError(f"The {kind.name} {path} cannot be made: {error.strerror}.") from error
+    try:
+        _find_or_make(path, kind, create=create)
+    except OSError as error:
+        raise StoreUnavailableError(f"The {kind.name} {path} cannot be found or made: {error.strerror}.") from error
     with translating(path):
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs, statementcachesize=400)
         try:
@@ -101,6 +95,17 @@ def connect(path: Path, kind: FileKind, *, create: bool, vfs: str | None = None)
             connection.close()
             raise
     return connection
+
+
+def _find_or_make(path: Path, kind: FileKind, *, create: bool) -> None:
+    if path.exists():
+        return
+    if not create:
+        raise StoreUnavailableError(f"There is no {kind.name} at {path}; `gatebook serve` makes one.")
+    if not path.parent.is_dir():
+        raise StoreUnavailableError(f"The folder {path.parent} of the {kind.name} does not exist; make it first.")
+    # Personal data lives here: nobody but the owner may read it, whatever the umask says.
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
 def _recognise(connection: apsw.Connection, path: Path, kind: FileKind) -> bool:
