@@ -25,7 +25,7 @@ from events.catalogue import (
 from events.log import Query
 from events.recorded import Recorded
 from events.sealing import open_event
-from projections.catalogue import SESSIONS, THROTTLES, USERS
+from projections.catalogue import THROTTLES
 from service.attempts import LONGEST_AGENT, Client, client_of
 from service.decisions.administration import Deactivate, Reactivate, SetPassword
 from service.decisions.command import Command
@@ -719,10 +719,9 @@ async def test_every_field_that_breaks_its_rule_is_named(tmp_path: Path) -> None
         with pytest.raises(InvalidFields) as refusal:
             await visitor.gate.change_profile(CLIENT, principal, nickname="", email="nowhere", new_password="short")
         assert fields(refusal) == ["nickname", "email", "new_password", "old_password"]
-        for own in ("alma", "ALMA the Great"):
-            with pytest.raises(InvalidFields) as refusal:
-                await visitor.gate.change_profile(CLIENT, principal, old_password=PASSWORD, new_password=own)
-            assert fields(refusal) == ["new_password"]
+        with pytest.raises(InvalidFields) as refusal:
+            await visitor.gate.change_profile(CLIENT, principal, old_password=PASSWORD, new_password="ALMA the Great")
+        assert fields(refusal) == ["new_password"]
         assert len(visitor.told()) == 2
 
 
@@ -784,7 +783,3 @@ def test_what_a_client_says_of_itself_is_cut() -> None:
     assert client_of("test", None, None).agent is None
     with pytest.raises(ValueError, match="at most 400 characters"):
         Client("test", None, "x" * (LONGEST_AGENT + 1))
-
-
-def test_documents_are_found_under_their_projections() -> None:
-    assert {USERS.name, SESSIONS.name} == {"users", "sessions"}

@@ -76,6 +76,10 @@ def test_an_address_that_is_removed_is_free() -> None:
     assert TAGGER("email", "ada@x.org") not in book.documents("names")
 
 
+def test_a_new_address_is_no_removal_of_the_old_one() -> None:
+    given(LOGGED_IN).when(change(email=NEW_ADDRESS, email_removed="ada@x.org")).then([on("user-1", MOVED)])
+
+
 def test_nickname_and_address_change_in_one_event() -> None:
     both = ProfileChanged(
         nickname="Lovelace", nickname_prepared="lovelace", nickname_released="ada the great",
