@@ -155,8 +155,9 @@ class Writer:
         except BaseException as error:  # noqa: BLE001 - raised again by `run`, in the event loop, where it ends the service
             self._fatal = error
         finally:
-            token.run_sync_soon(self._end)
             token.run_sync_soon(opened.set)
+            # The last word: once it is heard, the event loop may be gone.
+            token.run_sync_soon(self._end)
 
     def _take(self, runner: BatchRunner, token: trio.lowlevel.TrioToken) -> list[_Waiting] | None:
         """The next batch; waits for one; None when there is nothing left to do."""
