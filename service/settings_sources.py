@@ -17,7 +17,7 @@ from msgspec.structs import FieldInfo, fields
 from service.address import Address, parse_address
 from service.settings import SECRET_SETTINGS, VARIABLE_PREFIX, Settings, flag_of, meta_of, variable_of
 
-__all__ = ["CONFIG_VARIABLE", "SettingsError", "read_settings"]
+__all__ = ["CONFIG_VARIABLE", "SettingsError", "read_settings", "settings_origins"]
 
 CONFIG_VARIABLE: Final = "GATEBOOK_CONFIG"
 
@@ -47,17 +47,32 @@ def read_settings(
     Raises:
         SettingsError: an unknown name, a value of the wrong type or out of range, a file that cannot be read.
     """
-    environ = os.environ if environ is None else environ
-    path = config or environ.get(CONFIG_VARIABLE)
     values: dict[str, object] = {}
     # Later ones win.
-    if path:
-        values |= _from_file(Path(path))
-    values |= _from_environment(environ)
-    values |= _from_flags(flags or {})
+    for _, layer in _layers(flags, environ, config):
+        values |= layer
     settings = Settings(**values)  # type: ignore[arg-type]  # each was converted to its field's type
     _check_together(settings)
     return settings
+
+
+def settings_origins(
+    flags: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] | None = None,
+    config: str | Path | None = None,
+) -> dict[str, str]:
+    """Return where each setting comes from that is not left at its default; arguments and errors as `read_settings`."""
+    return {name: where for where, layer in _layers(flags, environ, config) for name in layer}
+
+
+def _layers(
+    flags: Mapping[str, object] | None, environ: Mapping[str, str] | None, config: str | Path | None
+) -> list[tuple[str, dict[str, object]]]:
+    """Return the places that say something, the weakest first, each with what it says."""
+    environ = os.environ if environ is None else environ
+    path = config or environ.get(CONFIG_VARIABLE)
+    file = [(f"the file {path}", _from_file(Path(path)))] if path else []
+    return [*file, ("the environment", _from_environment(environ)), ("the command line", _from_flags(flags or {}))]
 
 
 def _from_file(path: Path) -> dict[str, object]:
