@@ -66,7 +66,8 @@ class KeyStore(Protocol):
     def put_service_key(self, key: ServiceKey, *, replacing: bytes | None) -> bool:
         """Keeps the key if the present one is still `replacing` (None: there is none); says whether it did.
 
-        What is replaced is destroyed: it can be found in no file of the store.
+        What is replaced is destroyed: it can be found in no file of the store. StoreBusyError where that is not so yet,
+        because somebody reads the store; the key has been replaced all the same.
         """
 
     def close(self) -> None:

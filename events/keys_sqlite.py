@@ -13,10 +13,18 @@ from typing import Any, Final
 
 import apsw
 
-from events.errors import CorruptStoreError, MasterKeyError, NotOurStoreError
+from events.errors import CorruptStoreError, MasterKeyError, NotOurStoreError, StoreBusyError
 from events.keys import MasterKey, ServiceKey
 from events.recorded import from_microseconds, to_microseconds
-from events.sqlite_files import MAX_ROWS_A_STATEMENT, FileKind, connect, make_schema, translating, value_rows
+from events.sqlite_files import (
+    BUSY_TIMEOUT_MS,
+    MAX_ROWS_A_STATEMENT,
+    FileKind,
+    connect,
+    make_schema,
+    translating,
+    value_rows,
+)
 
 KEYS: Final = FileKind(application_id=0x6761746B, schema=1, name="gatebook key store")
 
@@ -40,6 +48,8 @@ class SQLiteKeyStore:
             with translating(path):
                 self._connection.pragma("secure_delete", "on")
                 self._make(master)
+                # A process that ended in the middle of a replacement may have left the old key behind.
+                self._sweep(0)
                 row = self._connection.execute("SELECT book_id, master_check FROM keys").fetchone()
             if row is None or row[0] != book_id:
                 raise NotOurStoreError(f"The key store {path} belongs to another book; put the right one in its place.")
@@ -94,6 +104,8 @@ class SQLiteKeyStore:
     def service_key(self, name: str) -> ServiceKey | None:
         """The service's key of that purpose."""
         with translating(self.path):
+            if self._unswept:
+                self._sweep(0)
             row = self._connection.execute(
                 "SELECT created_at, wrapped FROM service_key WHERE name = ?", (name,)
             ).fetchone()
@@ -113,12 +125,24 @@ class SQLiteKeyStore:
                 (created_at, key.wrapped, key.name, replacing),
             )
             replaced = self._connection.changes() == 1
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._sweep()
+        if self._unswept:
+            raise StoreBusyError(
+                f"The replaced key {key.name} may still stand in {self.path} while somebody reads there; it is destroyed"
+                " as soon as that ends."
+            )
         return replaced
 
     def close(self) -> None:
         """Closes the connection."""
         self._connection.close()
+
+    def _sweep(self, seconds: float = BUSY_TIMEOUT_MS / 1000) -> None:
+        # What was overwritten is zeroed in the database; this takes it there, and leaves nothing in the write-ahead log.
+        self._connection.set_busy_timeout(int(seconds * 1000))
+        busy, *_ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0]
+        self._connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        self._unswept = bool(busy)
 
     def _service_key(self, name: str, created_at: int, wrapped: bytes) -> ServiceKey:
         try:
