@@ -15,6 +15,7 @@ from datetime import datetime
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
+from tempfile import mkstemp
 from typing import Final, Protocol
 
 from cryptography.exceptions import InvalidTag
@@ -115,8 +116,11 @@ class MasterKey:
         try:
             mode = path.stat().st_mode
             text = path.read_text("ascii")
-        except (OSError, UnicodeDecodeError) as error:
-            raise MasterKeyError(f"The master key file {path} cannot be read: {error}.") from error
+        except UnicodeDecodeError:
+            # Without the error, which shows what stands in the file.
+            raise MasterKeyError(f"The master key file {path} must hold base64 of {KEY_BYTES} bytes.") from None
+        except OSError as error:
+            raise MasterKeyError(f"The master key file {path} cannot be read: {error.strerror}.") from error
         if stat.S_IMODE(mode) & 0o077:
             raise MasterKeyError(
                 f"The master key file {path} can be read by others (mode {stat.S_IMODE(mode):04o}); chmod it to 0600."
@@ -127,18 +131,18 @@ class MasterKey:
     def create_file(cls, path: Path) -> MasterKey:
         """A new master key, durable in a new file of mode 0600; FileExistsError when there is one already."""
         key = os.urandom(KEY_BYTES)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
         try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(b64encode(key) + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            # A link, not a rename: two processes that start at once must not each go on with a key of their own.
+            # Mode 0600, under a name that nobody else has: another thread, or a process that ended in the middle of this.
+            descriptor, temporary = mkstemp(prefix=f"{path.name}.", suffix=".new", dir=path.parent)
             try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(b64encode(key) + b"\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+                # A link, not a rename: two processes that start at once must not each go on with a key of their own.
                 os.link(temporary, path)
             finally:
-                temporary.unlink()
+                Path(temporary).unlink()
             folder = os.open(path.parent, os.O_RDONLY)
             try:
                 os.fsync(folder)
@@ -147,7 +151,7 @@ class MasterKey:
         except FileExistsError:
             raise
         except OSError as error:
-            raise MasterKeyError(f"The master key file {path} cannot be written: {error}.") from error
+            raise MasterKeyError(f"The master key file {path} cannot be written: {error.strerror}.") from error
         return cls(key)
 
 
