@@ -46,6 +46,11 @@ class Running:
     log: Path
     process: subprocess.Popen[bytes]
 
+    def ask(self, method: str, path: str, body: Any = None, *, token: str | None = None) -> httpx.Response:
+        """One HTTP request, its body JSON, with a bearer token or none."""
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        return httpx.request(method, f"{self.http}{path}", json=body, headers=headers, trust_env=False)
+
     def cli(self, *arguments: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
         """Runs `gatebook …` on the same store; `given` is its standard input."""
         return subprocess.run(

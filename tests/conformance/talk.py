@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket_url
 
@@ -38,13 +39,10 @@ class Talk:
 
     async def closing_code(self) -> int:
         """The code with which the service closes; fails when it says anything before."""
-        with trio.fail_after(PATIENCE):
-            try:
-                said = await self.socket.get_message()
-            except ConnectionClosed as closed:
-                assert closed.reason is not None
-                return int(closed.reason.code)
-        raise AssertionError(said)
+        with trio.fail_after(PATIENCE), pytest.raises(ConnectionClosed) as closed:
+            await self.socket.get_message()
+        assert closed.value.reason is not None
+        return int(closed.value.reason.code)
 
     async def call(self, route: str, **data: Any) -> dict[str, Any]:
         return await self.ask({"route": f"auth.{route}", "receipt": 1, "data": data})
