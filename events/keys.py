@@ -132,7 +132,7 @@ class MasterKey:
         """A new master key, durable in a new file of mode 0600; FileExistsError when there is one already."""
         key = os.urandom(KEY_BYTES)
         try:
-            # Mode 0600, under a name that nobody else has: another thread, or a process that ended in the middle of this.
+            # Mode 0600, under a name that nobody else has: no other thread, and no process that ended in the middle.
             descriptor, temporary = mkstemp(prefix=f"{path.name}.", suffix=".new", dir=path.parent)
             try:
                 with os.fdopen(descriptor, "wb") as file:

@@ -128,8 +128,8 @@ class SQLiteKeyStore:
             self._sweep()
         if self._unswept:
             raise StoreBusyError(
-                f"The replaced key {key.name} may still stand in {self.path} while somebody reads there; it is destroyed"
-                " as soon as that ends."
+                f"The replaced key {key.name} may still stand in {self.path} while somebody reads there;"
+                " it is destroyed as soon as that ends."
             )
         return replaced
 
@@ -138,7 +138,7 @@ class SQLiteKeyStore:
         self._connection.close()
 
     def _sweep(self, seconds: float = BUSY_TIMEOUT_MS / 1000) -> None:
-        # What was overwritten is zeroed in the database; this takes it there, and leaves nothing in the write-ahead log.
+        # This takes what was zeroed to the database, and leaves nothing in the write-ahead log.
         self._connection.set_busy_timeout(int(seconds * 1000))
         busy, *_ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0]
         self._connection.set_busy_timeout(BUSY_TIMEOUT_MS)
