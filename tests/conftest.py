@@ -1,8 +1,16 @@
 """What every test shares."""
 
+import os
+
 import pytest
+from hypothesis import settings
 
 # Helpers that assert get pytest's explanations too; test modules have them anyway.
 pytest.register_assert_rewrite(
-    "tests.given", "tests.guards.edge", "tests.house", "tests.log_contract", "tests.read_model_contract"
+    "tests.desk", "tests.given", "tests.guards.edge", "tests.house", "tests.log_contract", "tests.read_model_contract"
 )
+
+# GATEBOOK_HYPOTHESIS=long looks for longer. No deadlines: how long an example takes says how busy the machine is.
+settings.register_profile("ci", deadline=None, max_examples=100, stateful_step_count=20, print_blob=True)
+settings.register_profile("long", deadline=None, max_examples=1_000, stateful_step_count=60, print_blob=True)
+settings.load_profile(os.environ.get("GATEBOOK_HYPOTHESIS", "ci"))

@@ -64,11 +64,11 @@ def opened(*, user: int, until: datetime = START + A_DAY, cleared: Sequence[str]
 class Book:
     """The events so far, folded; the `State` that a command decides over."""
 
-    def __init__(self) -> None:
+    def __init__(self, tagger: Tagger = TAGGER) -> None:
         self.now = START
         self.told: list[Recorded] = []
         self._versions: dict[str, int] = {}
-        self._folded = Replay(all_projections(TAGGER), opener=lambda plain: plain)
+        self._folded = Replay(all_projections(tagger), opener=lambda plain: plain)
         self._declared: Reads | None = None
         self.undeclared: list[str] = []
 
@@ -83,12 +83,17 @@ class Book:
             stream = f"{stream}-{position}"
         version = self._versions[stream] = self._versions.get(stream, 0) + 1
         recorded = Recorded(position, stream, version, self.now, "somebody", "a-door", "0" * 32, event)
+        self.fold(recorded)
+
+    def fold(self, recorded: Recorded) -> None:
+        """Takes in what was recorded, in plain text."""
         self._folded.fold([recorded])
         self.told.append(recorded)
 
     def watch(self, declared: Reads | None) -> None:
         """From here on, notes every look at what these reads do not declare."""
         self._declared = declared
+        self.undeclared = []
 
     def documents(self, projection: str) -> dict[str, Any]:
         """All documents of a projection, by key."""
@@ -142,8 +147,8 @@ class Decided:
             self._proposed = list(command.decide(book))
         except Refused as refusal:
             self._refusal = refusal
-        finally:
-            book.watch(None)
+        self._undeclared = book.undeclared
+        book.watch(None)
 
     def then(self, expected: Iterable[Proposed], *, looking_also_at: Sequence[str] = ()) -> Book:
         """Exactly these events follow; gives the book with them in it.
@@ -170,10 +175,8 @@ class Decided:
         return self._refusal
 
     def _hold_to_its_reads(self, allowed: Sequence[str]) -> None:
-        if self._book.undeclared != list(allowed):
-            raise AssertionError(
-                self._story(f"it looked, undeclared, at {self._book.undeclared}; allowed: {list(allowed)}")
-            )
+        if self._undeclared != list(allowed):
+            raise AssertionError(self._story(f"it looked, undeclared, at {self._undeclared}; allowed: {list(allowed)}"))
 
     def _story(self, ending: str) -> str:
         return f"\ngiven {_lines(self._given)}\nwhen {pformat(self._command)}\nthen {ending}"

@@ -24,92 +24,17 @@ from events.catalogue import (
 from events.errors import DurabilityError, StoreError, StoreFullError
 from events.keys_sqlite import SQLiteKeyStore
 from events.log import Query
-from events.recorded import Recorded
-from events.sealing import open_event
 from events.sqlite import SQLiteLog
-from projections.projection import AnyProjection
-from projections.replay import replay
-from service.batch import BatchRunner, Order, Outcome, order, raised
-from service.book import Book
+from service.batch import BatchRunner, raised
 from service.decisions.administration import Deactivate, NoteAuditRead, SetLevel, SetPassword
 from service.decisions.command import Command, Proposed, Reads, State
-from service.decisions.login import LogIn
-from service.decisions.registration import Register, Taking
 from service.decisions.sessions import EndSession, SeeSession
 from service.errors import InternalError, InvalidFields, LastAdmin, Unavailable
+from tests.desk import Desk, kinds, login, orders
 from tests.house import Clock, book_in
 
 AN_HOUR = timedelta(hours=1)
 TOO_LONG = "x" * 70_000
-
-
-class Desk:
-    """A book with a runner, as a service process or somebody at the command line has them."""
-
-    def __init__(self, book: Book, clock: Clock) -> None:
-        self.book = book
-        self.clock = clock
-        self.runner = BatchRunner(book, clock=clock)
-
-    def run(self, *commands: Command) -> list[Outcome]:
-        return self.runner.run(orders(*commands))
-
-    def one(self, command: Command) -> tuple[Recorded, ...]:
-        return raised(self.run(command)[0])
-
-    def register(self, name: str, level: Any = 1) -> Register:
-        return Register(self._taking("username", name), self._taking("nickname", name), None, f"hash {name}", level)
-
-    def account(self, name: str, level: Any = 1) -> int:
-        return self.one(self.register(name, level))[0].position
-
-    def session(self, user: int) -> int:
-        return self.one(login(user))[-1].position
-
-    def head(self) -> int:
-        return self.book.log.head().position
-
-    def told(self, position: int) -> Recorded:
-        """What stands at that position, opened with the keys of this desk."""
-        return open_event(self.book.log.read(Query(after=position - 1, limit=1))[0], self.book.keyring)
-
-    def break_(self, name: str, when: Callable[[Recorded], bool]) -> None:
-        """Makes the projection of that name fail on such events, from here on."""
-        self.book.projections = tuple(
-            Broken(one, when) if one.name == name else one for one in self.book.projections
-        )  # fmt: skip
-
-    def mend(self) -> None:
-        self.book.projections = tuple(
-            one.real if isinstance(one, Broken) else one for one in self.book.projections
-        )  # fmt: skip
-
-    def assert_replays(self) -> None:
-        """What is maintained is what a replay folds."""
-        self.mend()
-        states = self.book.read_models.states()
-        folded = replay(self.book.log, self.book.projections, opener=lambda one: open_event(one, self.book.keyring))
-        assert {name: folded.digest(name) for name in states} == {name: one.digest for name, one in states.items()}
-        assert {state.position for state in states.values()} == {folded.position}
-
-    def _taking(self, kind: Any, name: str) -> Taking:
-        return Taking(name, name.lower(), self.book.tag(kind, name.lower()))
-
-
-class Broken:
-    """A projection with a fault in its fold."""
-
-    def __init__(self, real: AnyProjection, when: Callable[[Recorded], bool]) -> None:
-        self.real = real
-        self._when = when
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.real, name)
-
-    def evolve(self, key: str, doc: Any, recorded: Recorded) -> Any:
-        if self._when(recorded):
-            raise ZeroDivisionError("a fault in the fold")
-        return self.real.evolve(key, doc, recorded)
 
 
 class Faulty(Struct, frozen=True):
@@ -124,19 +49,6 @@ class Faulty(Struct, frozen=True):
         if self.proposes:
             return self.proposes
         raise KeyError("a fault in the decision")
-
-
-def orders(*commands: Command) -> list[Order]:
-    return [order(command, actor="operator", door="test") for command in commands]
-
-
-def login(user: int, version: int | None = None) -> LogIn:
-    return LogIn(user, version or user, "d" * 64, timedelta(days=1), 100)
-
-
-def kinds(outcomes: Sequence[Outcome]) -> list[str]:
-    """`ok` for each command that was carried out, else the name of what refused it."""
-    return ["ok" if isinstance(one, tuple) else type(one).__name__ for one in outcomes]
 
 
 @pytest.fixture(autouse=True)
@@ -301,42 +213,24 @@ def test_a_fault_is_told_to_the_log_and_not_to_the_caller(desk: Desk, logged: li
 # A store that refuses
 
 
-def refuse_commits(desk: Desk, allowed: int = 0) -> None:
-    """From here on the store lets that many more transactions commit, and no other."""
-    left = allowed
-
-    def hook() -> bool:
-        nonlocal left
-        left -= 1
-        return left < 0
-
-    assert isinstance(desk.book.log, SQLiteLog)
-    desk.book.log.connection.set_commit_hook(hook)
-
-
-def allow_commits(desk: Desk) -> None:
-    assert isinstance(desk.book.log, SQLiteLog)
-    desk.book.log.connection.set_commit_hook(None)
-
-
 def test_when_the_batch_cannot_be_committed_nothing_of_it_is_there(desk: Desk) -> None:
     desk.account("ada")
     before = desk.head(), desk.book.read_models.states()
-    refuse_commits(desk)
+    desk.refuse_commits()
     with pytest.raises(StoreError):
         desk.run(desk.register("grace"), SetLevel(1, 2))
     assert (desk.head(), desk.book.read_models.states()) == before
-    allow_commits(desk)
+    desk.allow_commits()
     assert desk.account("grace") == 2
     desk.assert_replays()
 
 
 def test_keys_of_a_batch_that_was_not_committed_are_forgotten(open_desk: Callable[[], Desk]) -> None:
     service, operator = open_desk(), open_desk()
-    refuse_commits(service)
+    service.refuse_commits()
     with pytest.raises(StoreError):
         service.run(service.register("ada"))
-    allow_commits(service)
+    service.allow_commits()
     # Another process takes the position, with a key of its own for it. What is sealed from here on must open with that.
     grace = operator.account("grace")
     service.one(Deactivate(grace, "a reason"))
@@ -377,11 +271,11 @@ def test_where_commands_are_tried_alone_the_written_ones_are_not_told_that_they_
     mine = desk.session(ada)
     clock.pass_by(hours=2)
     desk.break_("users", lambda one: type(one.event) is SessionSeen)
-    refuse_commits(desk, allowed=1)
+    desk.refuse_commits(allowed=1)
     # The second one's fault makes each be tried alone; then the store takes the first, and no more.
     outcomes = desk.run(desk.register("grace"), SeeSession(mine, AN_HOUR), desk.register("eve"), desk.register("joan"))
     assert kinds(outcomes) == ["ok", "InternalError", "Unavailable", "Unavailable"]
-    allow_commits(desk)
+    desk.allow_commits()
     assert [one.stream for one in desk.book.log.read(Query(after=2))] == ["user-3"]
     desk.assert_replays()
 
@@ -390,7 +284,7 @@ def test_where_nothing_was_written_the_stores_error_is_raised(desk: Desk, clock:
     mine = desk.session(desk.account("ada"))
     clock.pass_by(hours=2)
     desk.break_("users", lambda one: type(one.event) is SessionSeen)
-    refuse_commits(desk)
+    desk.refuse_commits()
     with pytest.raises(StoreError):
         desk.run(SeeSession(mine, AN_HOUR), desk.register("eve"))
 
@@ -555,7 +449,7 @@ def test_a_probe_writes_nothing_that_anybody_sees(desk: Desk) -> None:
     before = desk.head(), desk.book.read_models.states()
     desk.runner.probe()
     assert (desk.head(), desk.book.read_models.states()) == before
-    refuse_commits(desk)
+    desk.refuse_commits()
     with pytest.raises(StoreError):
         desk.runner.probe()
 
