@@ -9,7 +9,7 @@ from typing import Any, Final
 import apsw
 
 from events import merkle
-from events.errors import UndecodableEntryError
+from events.errors import UndecodableEntryError, UnreadableTextError
 from events.log import EventLog, Head, Query
 from events.recorded import Entry
 from events.sqlite import SCHEMA, SQLiteLog
@@ -55,7 +55,7 @@ class SQLiteEvidence:
         """The next page of entries; what comes before one that cannot be read comes first."""
         try:
             return self._log.entries(Query(after=after))
-        except UnicodeDecodeError:
+        except UnreadableTextError:
             return self._one_by_one(after)
 
     def head(self) -> Head | None:
@@ -74,12 +74,13 @@ class SQLiteEvidence:
         return self._read_models.states()
 
     def rows(self, projection: AnyProjection) -> Iterator[Row]:
-        """Every row of the projection's table; LookupError when there is none."""
+        """Every row of the projection's table; LookupError when that, or one of its columns, is not there."""
         names = [index.name for index in projection.indexes]
         columns = "".join(f", by_{name}" for name in names)
         table = table_of(projection)
         with translating(self.path):
-            if not self._connection.execute("SELECT count(*) FROM sqlite_master WHERE name = ?", (table,)).get:
+            there: Iterable[Any] = self._connection.execute("SELECT name FROM pragma_table_info(?)", (table,))
+            if not {"key", "document", *(f"by_{name}" for name in names)} <= {column for (column,) in there}:
                 raise LookupError(table)
             rows: Iterable[Any] = self._connection.execute(
                 f"SELECT key, CAST(document AS BLOB){columns} FROM {table} ORDER BY key"  # noqa: S608 - our own names
@@ -109,7 +110,7 @@ class SQLiteEvidence:
         while True:
             try:
                 page = self._log.entries(Query(after=after, limit=1))
-            except UnicodeDecodeError as error:
+            except UnreadableTextError as error:
                 if found:
                     return found
                 with translating(self.path):

@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 from events import merkle
-from events.errors import FoldError, UndecodableEntryError
+from events.errors import FoldError, UndecodableEntryError, UnreadableTextError
 from events.keys import Keyring
 from events.log import Head
 from events.recorded import Entry, Recorded
@@ -41,7 +41,7 @@ class Evidence(Protocol):
     """What a store shows of itself for verification: its columns as they stand, whatever they hold.
 
     Outside `snapshot` each read sees what was committed last; inside, all see one state. StoreError where the store
-    cannot be read at all, ValueError where what it holds is nothing that could stand there.
+    cannot be read at all, UnreadableTextError where a column of text holds none.
     """
 
     def snapshot(self) -> AbstractContextManager[None]:
@@ -54,7 +54,7 @@ class Evidence(Protocol):
         """The next page of entries, columns and bytes; UndecodableEntryError where the next one cannot be read."""
 
     def head(self) -> Head | None:
-        """The head, as it is stored."""
+        """The head, as it is stored; ValueError when its frontier is not whole hashes."""
 
     def catalogue(self) -> tuple[str, ...]:
         """The event types that the book says it may hold."""
@@ -63,7 +63,7 @@ class Evidence(Protocol):
         """Where each read model says it stands."""
 
     def rows(self, projection: AnyProjection) -> Iterator[Row]:
-        """Every row of the read model, whatever its key; LookupError when there is no such table."""
+        """Every row of the read model, whatever its key; LookupError when its table or a column of that is missing."""
 
     def schema_fault(self) -> Fault | None:
         """What is missing from the tables of the book, or stands there and is not ours: an append-only trigger, say."""
@@ -132,7 +132,7 @@ class _Run:
             return None
         try:
             broken = next(self._keyring.broken(), None)
-        except ValueError:
+        except UnreadableTextError:
             return Fault("key", "The key store's table service_key holds bytes that are no text.", table="service_key")
         if broken is None:
             return None

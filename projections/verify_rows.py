@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import Struct
 
+from events.errors import UnreadableTextError
 from projections import digest
 from projections.faults import Fault, FaultKind, shown
 from projections.projection import AnyProjection, encode_document
@@ -49,7 +50,7 @@ def check_states(
     """Where the read models stand, and the first that stands elsewhere than the log, or is of another revision."""
     try:
         states = evidence.states()
-    except ValueError:
+    except UnreadableTextError:
         sentence = "The table read_model holds bytes that are no text."
         return {}, Fault("state", sentence, position, "read_model")
     for projection in projections:
@@ -84,16 +85,21 @@ def check_read_model(
     `folded` is used up, so that no document stands in memory twice; None where the replay had no keys.
     """
     table = f"read_{projection.name}"
+    if state is not None and state.revision != projection.revision:
+        # The documents of another revision are not to be compared; that they are there is a fault already.
+        return Digests(projection.name, state.documents, state.digest, None, None), None
     checks = _RowChecks(projection, table, folded, position)
     unreadable: Fault | None = None
     try:
         for row in evidence.rows(projection):
             checks.row(row)
-    except UnicodeDecodeError:
+    except UnreadableTextError:
         where = "its first row" if checks.last is None else f"the row after {shown(checks.last)}"
         unreadable = Fault("row", f"In {table}, {where} holds bytes that are no text.", position, table, checks.last)
     except LookupError:
-        unreadable = Fault("row", f"The table {table} is missing; rebuild {projection.name}.", position, table)
+        unreadable = Fault(
+            "row", f"The table {table} is missing, or a column of it; rebuild {projection.name}.", position, table
+        )
     fault = checks.fault or unreadable
     checks.missing()
     recomputed = None if unreadable else _total(checks.recomputed)
