@@ -92,15 +92,3 @@ def catch_up(folded: Replay, log: EventLog, *, until: int | None = None, progres
     # A position that holds nothing these projections look at has been passed all the same.
     if until is not None:
         folded.position = max(folded.position, min(until, log.head().position))
-
-
-def history_of(log: EventLog, projection: AnyProjection, key: str, *, until: int) -> Any:  # noqa: ANN401 - the document of any projection
-    """One document as it was after position `until`, folding only the events that can touch its key."""
-    folded = Replay([projection])
-    query = Query(until=until)
-    if projection.keyed_by_position:
-        # What is keyed by position has the events of one stream and those that name the user, and no other.
-        query = Query(after=int(key) - 1, until=until)
-    for page in pages(log, query):
-        folded.fold([recorded for recorded in page if key in projection.keys(recorded)])
-    return folded.documents[projection.name].get(key)
