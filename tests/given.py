@@ -90,10 +90,14 @@ class Book:
         self._folded.fold([recorded])
         self.told.append(recorded)
 
-    def watch(self, declared: Reads | None) -> None:
+    def watch(self, declared: Reads) -> None:
         """From here on, notes every look at what these reads do not declare."""
         self._declared = declared
         self.undeclared = []
+
+    def watch_no_more(self) -> None:
+        """What was looked at, undeclared, stays in `undeclared`."""
+        self._declared = None
 
     def documents(self, projection: str) -> dict[str, Any]:
         """All documents of a projection, by key."""
@@ -148,7 +152,7 @@ class Decided:
         except Refused as refusal:
             self._refusal = refusal
         self._undeclared = book.undeclared
-        book.watch(None)
+        book.watch_no_more()
 
     def then(self, expected: Iterable[Proposed], *, looking_also_at: Sequence[str] = ()) -> Book:
         """Exactly these events follow; gives the book with them in it.
