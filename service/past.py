@@ -8,8 +8,6 @@ run as `python -m service.past`, which reads one `Question` from standard input,
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -20,9 +18,9 @@ import trio
 from msgspec import Struct
 
 from events.errors import BookError, SealError
-from events.log import Query, pages
 from events.recorded import Recorded
 from events.sealing import open_event
+from projections.history import history_of
 from projections.projection import AnyProjection, encode_document
 from service.book import Book, StoreAddress, open_book
 from service.errors import InternalError, Overloaded, Unavailable
@@ -32,6 +30,8 @@ log = structlog.get_logger("gatebook.past")
 
 REPLAY_SECONDS: Final = 60.0
 REPLAYS_WAITING: Final = 4
+FOLDED_BY_A_READER: Final = frozenset({"users", "sessions", "activity"})
+"""The projections whose documents each have few entries, which the log finds by an index."""
 STORE_FAILED: Final = 3
 """Exit status of the child: the store could not be read."""
 
@@ -78,10 +78,8 @@ class Past:
 
         Raises Overloaded, Unavailable, or InternalError when the book cannot be folded.
         """
-        query = touching(projection, key, until)
-        if query is not None:
-            check = trio.from_thread.check_cancelled
-            return await self._readers.look(lambda book: folded(book, projection, key, query, between=check))
+        if projection.name in FOLDED_BY_A_READER:
+            return await self._readers.look(lambda book: history_of(book.log, projection, key, until=until))
         if self._one.statistics().tasks_waiting >= REPLAYS_WAITING:
             raise Overloaded("replays")
         async with self._one:
@@ -109,52 +107,12 @@ class Past:
         return msgspec.json.decode(ended.stdout, type=projection.document | None)
 
 
-def touching(projection: AnyProjection, key: str, until: int) -> Query | None:
-    """The entries that can touch the document, where the log finds them by an index; None where it takes them all."""
-    if projection.name == "users":
-        return Query(user=int(key), until=until)
-    if projection.name == "sessions":
-        return Query(stream=f"session-{key}", until=until)
-    if projection.name == "activity":
-        hour = _hour(key)
-        # A key that is no hour has no entries: those after the last one.
-        return Query(after=until, until=until) if hour is None else _within(hour, until)
-    return None
-
-
-def folded(
-    book: Book, projection: AnyProjection, key: str, query: Query, *, between: Callable[[], None] = lambda: None
-) -> Any:  # noqa: ANN401 - the document of any projection
-    """The document after the query's entries; `between` is called after each page of them."""
-    doc = None
-    for page in pages(book.log, query):
-        for recorded in page:
-            if type(recorded.event) in projection.handles:
-                seen = _opened(recorded, book) if projection.opened else recorded
-                if key in projection.keys(seen):
-                    doc = projection.evolve(key, doc, seen)
-        between()
-    return doc
-
-
 def _opened(recorded: Recorded, book: Book) -> Recorded:
     try:
         return open_event(recorded, book.keyring)
     except SealError:
-        # As in the live fold: what cannot be opened is nobody's name.
+        # As in every fold: what cannot be opened is nobody's name.
         return recorded
-
-
-def _hour(key: str) -> datetime | None:
-    try:
-        hour = datetime.strptime(key, "%Y-%m-%dT%H").replace(tzinfo=UTC)
-    except ValueError:
-        return None
-    return hour if hour.year >= 1970 else None  # noqa: PLR2004 - no entry is older than the epoch
-
-
-def _within(hour: datetime, until: int) -> Query:
-    return Query(until=until, since=hour, before=hour + timedelta(hours=1))
 
 
 def main() -> int:
@@ -165,7 +123,7 @@ def main() -> int:
         projection = book.projection(question.projection)
         if projection is None:
             return 1
-        doc = folded(book, projection, question.key, Query(until=question.until))
+        doc = history_of(book.log, projection, question.key, until=question.until, opener=partial(_opened, book=book))
         book.close()
     except BookError as error:
         sys.stderr.write(f"{error}\n")

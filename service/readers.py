@@ -37,7 +37,7 @@ class Readers:
     async def look(self, ask: Callable[[Book], T]) -> T:
         """What `ask` finds, in a worker thread; refusals that it raises are raised.
 
-        A long `ask` calls `trio.from_thread.check_cancelled` now and then, since nobody else can end it. Raises
+        Nobody can end an `ask` that has begun, so each is bounded: a page, or the entries of one subject. Raises
         Overloaded when too many looks wait, Unavailable when the store cannot say, InternalError for a faulty book.
         """
         if self._limiter.statistics().tasks_waiting >= self._most_waiting:

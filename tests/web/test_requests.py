@@ -13,6 +13,30 @@ from service.web.principals import Needs
 from tests.guards.edge import read_all
 from tests.web.serving import ALICE, LOGIN, Web, web
 
+NO_MESSAGES = [
+    b"",
+    b"{",
+    b"nothing",
+    b"[]",
+    b"null",
+    b'"text"',
+    b"1",
+    b"\xef\xbb\xbf{}",
+    b'{"username":"\xff"}',
+    b'{"username":"\xed\xa0\x80"}',
+    b'{"username":"\\ud800"}',
+    b'{"username":"a\x00b"}',
+    b'{"username":NaN}',
+    b'{"username":1e999999}',
+    b'{"username":Infinity}',
+    b"{'username':1}",
+    b'{"username":"alice",}',
+    b'{"username":"alice"} {}',
+    b"[" * 60_000,
+    b'{"username":' * 5_000,
+    b'{"a":' * 33 + b"1" + b"}" * 33,
+    b"1" * 60_000,
+]
 BODIES = {"/api/register": ALICE, "/api/session": LOGIN}
 
 
@@ -26,38 +50,11 @@ async def refused(doors: Web, path: str, body: Any, status: int, code: str) -> s
     return str(answer.json()["error"]["message"])
 
 
-@pytest.mark.parametrize("path", BODIES)
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"{",
-        b"nothing",
-        b"[]",
-        b"null",
-        b'"text"',
-        b"1",
-        b"\xef\xbb\xbf{}",
-        b'{"username":"\xff"}',
-        b'{"username":"\xed\xa0\x80"}',
-        b'{"username":"\\ud800"}',
-        b'{"username":"a\x00b"}',
-        b'{"username":NaN}',
-        b'{"username":1e999999}',
-        b'{"username":Infinity}',
-        b"{'username':1}",
-        b'{"username":"alice",}',
-        b'{"username":"alice"} {}',
-        b"[" * 60_000,
-        b'{"username":' * 5_000,
-        b'{"a":' * 33 + b"1" + b"}" * 33,
-        b"1" * 60_000,
-    ],
-    ids=range(22),
-)
-async def test_what_is_not_the_message_is_malformed(tmp_path: Path, path: str, body: bytes) -> None:
+async def test_what_is_not_the_message_is_malformed(tmp_path: Path) -> None:
     async with web(tmp_path) as doors:
-        await refused(doors, path, body, 400, "malformed")
+        for path in BODIES:
+            for body in NO_MESSAGES:
+                await refused(doors, path, body, 400, "malformed")
 
 
 async def test_a_message_is_held_to_its_fields(tmp_path: Path) -> None:
@@ -67,7 +64,8 @@ async def test_a_message_is_held_to_its_fields(tmp_path: Path) -> None:
                 if name != "email":
                     missing = {key: value for key, value in good.items() if key != name}
                     assert name in await refused(doors, path, missing, 400, "malformed")
-                for wrong in (1, True, [], {}, None, 1.5):
+                wrongs: list[Any] = [1, True, [], {}, None, 1.5]
+                for wrong in wrongs:
                     if (name, wrong) != ("email", None):
                         assert name in await refused(doors, path, good | {name: wrong}, 400, "malformed")
             said = await refused(doors, path, good | {"hunter2secret": "x"}, 400, "malformed")
