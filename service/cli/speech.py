@@ -1,0 +1,113 @@
+"""What the command line prints: lines and tables for people, objects for machines, errors as one sentence.
+
+Nothing that somebody typed can move a cursor, end a line or colour the terminal: for people it is escaped, for machines
+JSON is written in ASCII alone. Colours and bars are for terminals only.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+import msgspec
+
+from service.cli.exits import Exit
+from service.logs import one_line
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+UNBOUNDED: Final = 100_000
+"""Columns of an output that nobody watches: no line is ever folded or cut."""
+
+Progress = Callable[[int, int], None]
+"""Hears how far it is and how far it goes."""
+
+
+def flowing(text: str) -> str:
+    """Paragraphs whose lines flow together, for a help text that is folded to whatever width there is."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+
+
+def json_line(item: object) -> str:
+    """The object as one line of JSON in ASCII: whatever is in it, it moves no cursor."""
+    # DEL is the one control character that ASCII alone does not escape.
+    return json.dumps(msgspec.to_builtins(item), ensure_ascii=True).replace("\x7f", "\\u007f")
+
+
+def print_object(item: object) -> None:
+    """One object for machines, on a line of its own."""
+    sys.stdout.write(json_line(item) + "\n")
+
+
+def print_line(text: str = "") -> None:
+    """One line for people; what is in it is escaped."""
+    sys.stdout.write(one_line(text) + "\n")
+
+
+def note(text: str) -> None:
+    """One line beside the output, on stderr."""
+    sys.stderr.write(one_line(text) + "\n")
+
+
+def cell(value: object) -> str:
+    """A value as people read it, on one line."""
+    if value is None or value in ((), [], {}):
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict) and value.get("sealed") is True:
+        return "(sealed)"
+    if isinstance(value, dict | list | tuple):
+        return json_line(value)
+    built = msgspec.to_builtins(value)
+    return one_line(built if isinstance(built, str) else str(built))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table for people: folded to a terminal that watches, whole otherwise."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for row in rows:
+        table.add_row(*(Text(cell(value)) for value in row))
+    console = console_for(sys.stdout)
+    with console.capture() as captured:
+        console.print(table)
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+
+
+def console_for(stream: TextIO) -> Console:
+    """A console that interprets nothing in what it prints, and never folds what nobody watches."""
+    from rich.console import Console
+
+    width = None if stream.isatty() else UNBOUNDED
+    return Console(file=stream, markup=False, highlight=False, emoji=False, soft_wrap=width is not None, width=width)
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Progress]:
+    """A bar on stderr when a person watches, nothing otherwise."""
+    if not sys.stderr.isatty():
+        yield lambda _at, _end: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=console_for(sys.stderr), transient=True) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda at, end: bar.update(task, completed=at, total=end)
+
+
+def print_error(message: str, code: Exit, *, as_json: bool, **more: Any) -> None:
+    """The error on stderr: one sentence, or one object."""
+    if as_json:
+        error: Mapping[str, Any] = {"error": code.name.lower(), "message": message, "exit": int(code), **more}
+        sys.stderr.write(json_line(error) + "\n")
+    else:
+        sys.stderr.write(f"gatebook: {one_line(message)}\n")
