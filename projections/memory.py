@@ -21,6 +21,10 @@ class MemoryReadModels:
         """Where each read model stands."""
         return dict(self._states)
 
+    def outdated(self) -> list[AnyProjection]:
+        """None: what is in memory was folded by this process."""
+        return []
+
     def get(self, projection: AnyProjection, key: str) -> bytes | None:
         """The document under the key."""
         row = self._rows[projection.name].get(key)

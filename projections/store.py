@@ -68,6 +68,12 @@ class ReadModels(Protocol):
     def states(self) -> dict[str, ReadModelState]:
         """Where each read model stands; empty before the first start."""
 
+    def outdated(self) -> list[AnyProjection]:
+        """The projections whose read model an older revision wrote, or that stands behind the log: to be rebuilt.
+
+        Raises NewerStoreError when a newer gatebook has written one.
+        """
+
     def get(self, projection: AnyProjection, key: str) -> bytes | None:
         """The document under the key: a point lookup."""
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from events.errors import MasterKeyError, StoreUnavailableError
+from events.errors import CorruptStoreError, MasterKeyError, StoreUnavailableError
 from events.keys import Keyring, KeyStore, MasterKey
 from events.keys_sqlite import SQLiteKeyStore
 from events.log import EventLog
@@ -24,8 +24,12 @@ from projections.catalogue import all_projections
 from projections.memory import MemoryReadModels
 from projections.names import KEY_NAME, Tagger
 from projections.projection import AnyProjection
+from projections.rebuild import FreshTable
 from projections.sqlite import SQLiteReadModels
+from projections.sqlite_rebuild import SQLiteFreshTable
+from projections.sqlite_verify import SQLiteEvidence
 from projections.store import ReadModels
+from projections.verify import Evidence
 
 SCHEME: Final = "sqlite:"
 
@@ -70,6 +74,9 @@ class Book:
         self.log = log
         self.keys = keys
         self.keyring = Keyring(master, keys)
+        # Made anew it would find none of the names that the book holds, and everyone's could be taken again.
+        if keys.service_key(KEY_NAME) is None and log.head().position:
+            raise CorruptStoreError("The key store has lost the key of names; restore it from a backup.")
         self.tag = Tagger(self.keyring.service_key(KEY_NAME, datetime.now(UTC)))
         self.projections: tuple[AnyProjection, ...] = all_projections(self.tag)
         self.read_models = read_models(self.projections)
@@ -78,6 +85,10 @@ class Book:
     def projection(self, name: str) -> AnyProjection | None:
         """The projection of that name."""
         return next((projection for projection in self.projections if projection.name == name), None)
+
+    def outdated(self) -> list[AnyProjection]:
+        """The projections whose read model is to be rebuilt; NewerStoreError when a newer gatebook wrote one."""
+        return self.read_models.outdated()
 
     def document(self, projection: AnyProjection, key: str) -> Any:  # noqa: ANN401 - the document of any projection
         """The document under the key as it was committed last; a point lookup."""
@@ -105,7 +116,7 @@ def open_book(
     try:
         # Keys are made only for a book without entries: new ones for an old book would read nothing that it holds.
         fresh = create and log.head().position == 0
-        keys = _open_keys(address, log.book_id, fresh=fresh, said=said)
+        keys = _open_keys(address, log.book_id, fresh=fresh, vfs=vfs, said=said)
         try:
             return _assemble(log, *keys, create=create)
         except BaseException:
@@ -114,6 +125,16 @@ def open_book(
     except BaseException:
         log.close()
         raise
+
+
+def fresh_table(book: Book, projection: AnyProjection) -> FreshTable:
+    """A table beside the projection's live one, for `projections.rebuild`."""
+    return SQLiteFreshTable(book.log, book.read_models, projection)
+
+
+def evidence(book: Book) -> Evidence:
+    """What the store shows of itself, for `projections.verify`."""
+    return SQLiteEvidence(book.log, book.read_models)
 
 
 def memory_book() -> Book:
@@ -134,10 +155,10 @@ def _assemble(log: SQLiteLog, keys: KeyStore, master: MasterKey, *, create: bool
 
 
 def _open_keys(
-    address: StoreAddress, book_id: str, *, fresh: bool, said: Callable[[str], None]
+    address: StoreAddress, book_id: str, *, fresh: bool, vfs: str | None, said: Callable[[str], None]
 ) -> tuple[KeyStore, MasterKey]:
     master = _master_key(address, fresh=fresh, said=said)
-    return SQLiteKeyStore(address.keys_path, book_id, master, create=fresh), master
+    return SQLiteKeyStore(address.keys_path, book_id, master, create=fresh, vfs=vfs), master
 
 
 def _master_key(address: StoreAddress, *, fresh: bool, said: Callable[[str], None]) -> MasterKey:

@@ -1,0 +1,179 @@
+"""The service: every task that it runs, and how it stops.
+
+```
+core    writer · password workers · watch · metrics follower · housekeeping
+doors   http · sockets · metrics listener
+stop    signals
+```
+
+The doors stand on the core, so they go first: they accept no more, answer what they accepted, tell their sockets, and
+are gone; only then is the core cancelled, and the writer writes what still waits.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
+from functools import partial
+from typing import Final
+
+import structlog
+import trio
+from hypercorn.typing import ASGIFramework
+from msgspec import Struct
+
+from projections.rebuild import rebuild
+from service.batch import Clock, utc_now
+from service.book import Book, StoreAddress, fresh_table, open_book, parse_address
+from service.guards import HTTPLimits, SocketLimits, bind_tcp, bound_address, untested_versions
+from service.guards.hypercorn import serve_http
+from service.guards.trio_websocket import by_path, serve_sockets
+from service.metrics import metrics_app
+from service.parts import Parts, assemble
+from service.settings import Settings
+from service.sockets.route import route_handlers
+from service.web.app import create_app
+
+log = structlog.get_logger("gatebook.app")
+
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+# How long a thread keeps the interpreter from one that waits for it. The writer gives it up at every statement, and
+# beside a busy event loop would wait Python's default of 5 ms to have it back, several times in each batch.
+SWITCH_SECONDS: Final = 0.0005
+
+
+class Listening(Struct, frozen=True):
+    """Where the service can be reached, once it can: the addresses with the real ports."""
+
+    http: str
+    ws: str
+    metrics: str | None
+
+
+async def serve(
+    settings: Settings,
+    *,
+    ready: Callable[[Listening], None] = lambda _: None,
+    said: Callable[[str], None] = lambda _: None,
+    clock: Clock = utc_now,
+    stopping: trio.Event | None = None,
+    assembling: Callable[[Settings, StoreAddress, Book, Clock], Parts] = assemble,
+) -> None:
+    """Runs the service until SIGTERM or SIGINT, or until `stopping` is set; a second signal cuts the stop short.
+
+    `ready` hears the addresses once requests are answered; `said` hears sentences for whoever starts it (a master key
+    was made, a read model is rebuilt); `assembling` is for who wants the parts at hand beside the doors. Raises ListenError and StoreError when it cannot start; DurabilityError or
+    CorruptStoreError, as an exception group, when it had to end.
+    """
+    for sentence in untested_versions():
+        log.warning("untested_version", sentence=sentence)
+    stopping = stopping or trio.Event()
+    address = parse_address(settings.store, settings.master_key, settings.master_key_file)
+    with ExitStack() as opened:
+        sockets = _bind(settings, opened)
+        prepare(address, said)
+        book = open_book(address)
+        opened.callback(book.close)
+        parts = assembling(settings, address, book, clock)
+        opened.callback(parts.readers.close)
+        sys.setswitchinterval(SWITCH_SECONDS)
+        async with trio.open_nursery() as core:
+            await _start_core(settings, parts, core)
+            async with _stop_on_signal(stopping), trio.open_nursery() as doors:
+                await _open_doors(settings, parts, sockets, stopping, doors)
+                log.info("listening", http=sockets.listening.http, ws=sockets.listening.ws)
+                ready(sockets.listening)
+            log.info("doors_closed")
+            core.cancel_scope.cancel()
+    log.info("stopped")
+
+
+def prepare(address: StoreAddress, said: Callable[[str], None] = lambda _: None) -> None:
+    """Makes the store where there is none, and rebuilds the read models that an older gatebook wrote."""
+    book = open_book(address, create=True, said=said)
+    try:
+        for projection in book.outdated():
+            said(f"the read model {projection.name} was written by another revision; it is rebuilt from the book")
+            rebuild(book.log, fresh_table(book, projection), keyring=book.keyring)
+    finally:
+        book.close()
+
+
+async def _start_core(settings: Settings, parts: Parts, core: trio.Nursery) -> None:
+    """Starts what the doors stand on."""
+    await core.start(parts.writer.run)
+    await core.start(parts.passwords.run)
+    core.start_soon(parts.arrivals.watch, parts.book.log, settings.poll_milliseconds / 1000)
+    core.start_soon(parts.observation.follow, parts.follower)
+    core.start_soon(parts.housekeeping.run, parts.observation.housekeeping)
+
+
+async def _open_doors(
+    settings: Settings, parts: Parts, sockets: _Sockets, stopping: trio.Event, doors: trio.Nursery
+) -> None:
+    hooks = parts.observation.hooks
+    grace = settings.stop_grace_seconds
+
+    async def web(app: ASGIFramework, listener: str, where: list[socket.socket]) -> None:
+        limits = HTTPLimits(body_bytes=settings.body_bytes, connections=settings.max_connections_http)
+        served = partial(serve_http, app, sockets=where, limits=limits, hooks=hooks(listener))
+        await doors.start(partial(served, stopping=stopping, grace=grace), name=f"{listener} listener")
+
+    await web(create_app(parts.gate, parts.admin, parts.unready, body_bytes=settings.body_bytes), "http", sockets.http)
+    if sockets.metrics:
+        await web(metrics_app(parts.metrics), "metrics", sockets.metrics)
+    limits = SocketLimits(
+        message_bytes=settings.message_bytes,
+        fragments=settings.message_fragments,
+        connections=settings.max_connections_ws,
+    )
+    handler = by_path(route_handlers(parts.gate, parts.metrics))
+    served = partial(serve_sockets, handler, sockets=sockets.ws, limits=limits, hooks=hooks("ws"))
+    await doors.start(partial(served, stopping=stopping, grace=grace), name="socket listener")
+
+
+class _Sockets(Struct, frozen=True):
+    """The listening sockets."""
+
+    http: list[socket.socket]
+    ws: list[socket.socket]
+    metrics: list[socket.socket]
+
+    @property
+    def listening(self) -> Listening:
+        metrics = bound_address(self.metrics[0]) if self.metrics else None
+        return Listening(bound_address(self.http[0]), bound_address(self.ws[0]), metrics)
+
+
+def _bind(settings: Settings, opened: ExitStack) -> _Sockets:
+    """Binds every listener first, so that a port in use is told before a store is made."""
+    bound: list[list[socket.socket]] = []
+    for address in (settings.http, settings.ws, settings.metrics):
+        bound.append([] if address is None else bind_tcp(address.host, address.port))
+        for one in bound[-1]:
+            opened.callback(one.close)
+    return _Sockets(*bound)
+
+
+@asynccontextmanager
+async def _stop_on_signal(stopping: trio.Event) -> AsyncIterator[None]:
+    """Sets `stopping` at the first signal, and cancels the block at the second."""
+    async with trio.open_nursery() as nursery:
+
+        async def listen(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+            with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
+                task_status.started()
+                async for number in signals:
+                    if stopping.is_set():
+                        log.warning("stop_cut_short", signal=signal.Signals(number).name)
+                        nursery.cancel_scope.cancel()
+                        return
+                    log.info("stopping", signal=signal.Signals(number).name)
+                    stopping.set()
+
+        await nursery.start(listen)
+        yield
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,129 @@
+"""The parts of a running service, put together from the settings. Nothing runs yet: `service.app` starts the tasks."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+
+from msgspec import Struct
+
+from events.errors import StoreError
+from events.follow import Arrivals, Follower
+from events.log import Query
+from events.recorded import from_microseconds
+from service.attempts import Attempts
+from service.audit import Audit
+from service.batch import BatchRunner, Clock
+from service.book import Book, StoreAddress, open_book
+from service.gate import Gate, GateSettings
+from service.housekeeping import Housekeeping
+from service.identifiers import identifier_rules
+from service.lookups import Lookups
+from service.metrics import Metrics
+from service.observation import Observation
+from service.passwords import HashingCost, Passwords
+from service.past import Past
+from service.readers import Readers
+from service.settings import Settings
+from service.throttling import ThrottlePolicy, Throttling
+from service.web.admin import Admin
+from service.writer import BatchTold, Writer
+
+
+class Parts(Struct, frozen=True):
+    """What the tasks and the doors are made of."""
+
+    book: Book
+    writer: Writer
+    passwords: Passwords
+    gate: Gate
+    admin: Admin
+    readers: Readers
+    arrivals: Arrivals
+    follower: Follower
+    housekeeping: Housekeeping
+    metrics: Metrics
+    observation: Observation
+    clock: Clock
+    skew: timedelta
+
+    def unready(self) -> list[str]:
+        """Why the service cannot do its work at the moment; empty when it can."""
+        reasons = [] if self.writer.trouble is None else [self.writer.trouble]
+        try:
+            behind = from_microseconds(self.book.log.head().at) - self.clock()
+        except StoreError as error:
+            return [*reasons, str(error)]
+        if behind > self.skew:
+            reasons.append(f"the clock is {behind.total_seconds():.0f} s behind the last entry of the book")
+        return reasons
+
+
+def assemble(settings: Settings, address: StoreAddress, book: Book, clock: Clock) -> Parts:
+    """The parts, over a book that belongs to the event loop. The writer and the readers open books of their own."""
+    metrics = Metrics()
+    observation = Observation(metrics)
+    arrivals = Arrivals()
+    skew = timedelta(seconds=settings.clock_skew_seconds)
+
+    def told(batch: BatchTold) -> None:
+        observation.batch(batch)
+        arrivals.announce()
+
+    writer = Writer(
+        lambda: BatchRunner(open_book(address), clock=clock, skew=skew),
+        batch_size=settings.batch_size,
+        most_waiting=settings.waiting_commands,
+        observer=told,
+    )
+    metrics.commands_waiting.set_function(lambda: writer.waiting)
+    passwords = Passwords(
+        HashingCost(settings.argon2_memory_kib, settings.argon2_time, settings.argon2_parallelism),
+        workers=settings.hashing_workers,
+        longest_wait=settings.hashing_wait_seconds,
+        gauges=metrics,
+    )
+    lookups = Lookups(book, clock)
+    throttling = Throttling(book.keyring, _policy(settings))
+    rules = identifier_rules(settings.reserved_names, common_passwords_refused=settings.common_passwords_refused)
+    readers = Readers(partial(open_book, address))
+    audit = Audit(writer, interval=timedelta(seconds=settings.audit_coalesce_seconds), clock=clock)
+    return Parts(
+        book=book,
+        writer=writer,
+        passwords=passwords,
+        gate=Gate(
+            lookups,
+            writer,
+            passwords,
+            Attempts(lookups, writer, throttling, clock),
+            rules,
+            _gate_settings(settings),
+            clock,
+        ),
+        admin=Admin(readers, audit, Past(address, readers), book.projections, settings.list_page),
+        readers=readers,
+        arrivals=arrivals,
+        follower=Follower(book.log, arrivals, Query(after=book.log.head().position, limit=settings.read_page)),
+        housekeeping=Housekeeping(book, writer, throttling, clock, settings.expiry_batch),
+        metrics=metrics,
+        observation=observation,
+        clock=clock,
+        skew=skew,
+    )
+
+
+def _policy(settings: Settings) -> ThrottlePolicy:
+    return ThrottlePolicy(
+        settings.throttle_account_failures,
+        settings.throttle_address_failures,
+        timedelta(seconds=settings.throttle_max_delay),
+    )
+
+
+def _gate_settings(settings: Settings) -> GateSettings:
+    return GateSettings(
+        timedelta(seconds=settings.session_lifetime),
+        timedelta(seconds=settings.session_seen_interval),
+        settings.sessions_per_user,
+    )
