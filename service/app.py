@@ -70,7 +70,7 @@ async def serve(
     """
     for sentence in untested_versions():
         log.warning("untested_version", sentence=sentence)
-    stopping = stopping or trio.Event()
+    stopping = trio.Event() if stopping is None else stopping
     address = parse_address(settings.store, settings.master_key, settings.master_key_file)
     with ExitStack() as opened:
         sockets = _bind(settings, opened)
