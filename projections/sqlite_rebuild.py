@@ -10,10 +10,11 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from events.errors import DurabilityError, RebuildUnderWayError, StoreError
+from events.errors import DurabilityError, RebuildUnderWayError, StoreError, StoreUnavailableError
 from events.log import EventLog
 from events.sqlite import SQLiteLog
 from events.sqlite_files import translating
@@ -48,14 +49,7 @@ class SQLiteFreshTable:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """A file lock for the projection; it ends with the process, however that ends."""
-        lock = os.open(f"{self._log.path}-rebuild-{self.projection.name}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RebuildUnderWayError(
-                    f"Another process is rebuilding {self.projection.name} in {self._log.path}; wait until it is done."
-                ) from None
+        with self._lock():
             self._make()
             try:
                 yield
@@ -67,8 +61,6 @@ class SQLiteFreshTable:
                     self._clear()
                 raise
             self._clear()
-        finally:
-            os.close(lock)
 
     @contextmanager
     def locked(self) -> Iterator[int]:
@@ -115,6 +107,25 @@ class SQLiteFreshTable:
                 digest.of_documents((key.decode(errors="backslashreplace"), document) for key, document in rows)
             )
 
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        path = self._log.path.with_name(f"{self._log.path.name}-rebuild-{self.projection.name}")
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreUnavailableError(f"The lock file {path} cannot be opened: {error.strerror}.") from error
+        try:
+            if not _taken(lock, path):
+                raise RebuildUnderWayError(
+                    f"Another process is rebuilding {self.projection.name} in {self._log.path}; wait until it is done."
+                )
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+        finally:
+            os.close(lock)
+
     def _make(self) -> None:
         self._read_models.outdated()
         with self._log.transaction(), translating(self._log.path):
@@ -133,3 +144,13 @@ class SQLiteFreshTable:
 
     def _exists(self, table: str) -> bool:
         return bool(self._connection.execute("SELECT count(*) FROM sqlite_master WHERE name = ?", (table,)).get)
+
+
+def _taken(lock: int, path: Path) -> bool:
+    """Takes the file lock unless somebody has it."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Whoever had it removes it in the end: a lock on a file that nobody else finds would lock nobody out.
+        return os.path.samestat(os.fstat(lock), path.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False

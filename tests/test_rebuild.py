@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -280,6 +281,24 @@ def test_of_two_rebuilds_of_one_read_model_the_second_is_refused(book: Book, tmp
             assert "fresh_users" in tables(book)
         assert not rebuilt(other, "users").changed
     assert_sound(book)
+    assert not list(tmp_path.glob("*-rebuild-*"))
+
+
+def test_a_lock_file_that_was_removed_before_it_was_locked_locks_nobody_out(
+    book: Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = fcntl.flock
+
+    def flock(descriptor: int, operation: int) -> None:
+        # Between opening and locking, whoever had it is done.
+        (tmp_path / "gatebook.db-rebuild-users").unlink(missing_ok=True)
+        real(descriptor, operation)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fcntl, "flock", flock)
+        with pytest.raises(RebuildUnderWayError), table_for(book, "users").alone():
+            raise AssertionError
+    assert not rebuilt(book, "users").changed
 
 
 class RaisedUsers(Users):
