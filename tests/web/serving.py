@@ -77,7 +77,9 @@ class Web:
 
 
 @asynccontextmanager
-async def web(folder: Path, *, past_seconds: float = 60.0, page: int = 100, **options: Any) -> AsyncIterator[Web]:
+async def web(
+    folder: Path, *, past_seconds: float = 60.0, page: int = 100, body_bytes: int = 65_536, **options: Any
+) -> AsyncIterator[Web]:
     """The doors, open until the block ends; options are those of `tests.house.house`."""
     address = parse_address(f"sqlite:{folder}/gatebook.db")
     async with house(folder, **options) as inside:
@@ -85,7 +87,7 @@ async def web(folder: Path, *, past_seconds: float = 60.0, page: int = 100, **op
         audit = Audit(inside.writer, clock=inside.clock)
         reasons: list[str] = []
         admin = Admin(readers, audit, Past(address, readers, seconds=past_seconds), inside.book.projections, page)
-        app = create_app(inside.gate, admin, lambda: reasons)
+        app = create_app(inside.gate, admin, lambda: reasons, body_bytes=body_bytes)
         async with serving(app) as port:
             base = f"http://127.0.0.1:{port}"
             async with httpx.AsyncClient(base_url=base, headers={"User-Agent": AGENT}, trust_env=False) as client:

@@ -130,6 +130,12 @@ async def test_a_body_has_its_largest_size(tmp_path: Path) -> None:
         assert answer.status_code == 201
 
 
+async def test_the_application_holds_bodies_to_its_own_bound_too(tmp_path: Path) -> None:
+    async with web(tmp_path, body_bytes=1_024) as doors:
+        await refused(doors, "/api/register", b" " * 1_025, 413, "too_large")
+        await refused(doors, "/api/register", b" " * 1_024, 400, "malformed")
+
+
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
     [
