@@ -1,0 +1,120 @@
+"""The servers that are measured, each a process of its own: gatebook, a bare Quart-Trio hello, a bare socket echo.
+
+Each prints one JSON line with its ports once it answers, and stops when standard input ends. A line `CALLERS SECONDS`
+on standard input lets that many callers inside gatebook's own process submit commands for that long; what came of it is
+another line.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import trio
+from hypercorn.config import Config
+from hypercorn.trio import serve as hypercorn_serve
+from quart_trio import QuartTrio
+from trio_websocket import ConnectionClosed, WebSocketRequest, serve_websocket
+
+from benchmarks.commands import submit_for
+from service.address import Address
+from service.app import Listening, serve
+from service.batch import Clock
+from service.book import Book, StoreAddress
+from service.guards import bind_tcp
+from service.logs import configure_logs
+from service.parts import Parts, assemble
+from service.settings import Settings
+
+ANY_PORT = Address("127.0.0.1", 0)
+
+
+def say(**words: object) -> None:
+    """One JSON line."""
+    print(msgspec.json.encode(words).decode(), flush=True)
+
+
+async def asked() -> AsyncIterator[str]:
+    """The lines of standard input."""
+    async for line in trio.wrap_file(sys.stdin):
+        yield line
+
+
+async def gatebook(store: Path) -> None:
+    """gatebook over a store, as `gatebook serve` runs it."""
+    configure_logs("json", "warning")
+    settings = Settings(store=f"sqlite:{store}", http=ANY_PORT, ws=ANY_PORT, metrics=None, log_level="warning")
+    assembled: list[Parts] = []
+    stopping = trio.Event()
+
+    def keeping(settings: Settings, address: StoreAddress, book: Book, clock: Clock) -> Parts:
+        assembled.append(assemble(settings, address, book, clock))
+        return assembled[0]
+
+    def ready(listening: Listening) -> None:
+        say(http=int(listening.http.rpartition(":")[2]), ws=int(listening.ws.rpartition(":")[2]))
+
+    async def answer() -> None:
+        async for line in asked():
+            callers, seconds = line.split()
+            say(rate=await submit_for(assembled[0].writer, assembled[0].book, int(callers), float(seconds)))
+        stopping.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(serve, settings, ready=ready, stopping=stopping, assembling=keeping))
+        nursery.start_soon(answer)
+
+
+async def hello() -> None:
+    """The peer of a session check: a bare Quart-Trio application on Hypercorn as it comes, answering a constant."""
+    app = QuartTrio("hello")
+
+    @app.get("/hello")
+    async def answer() -> dict[str, str]:
+        return {"hello": "world"}
+
+    [sock] = bind_tcp("127.0.0.1", 0)
+    config = Config()
+    config.errorlog = None
+    port = sock.getsockname()[1]
+    config.bind = [f"fd://{sock.detach()}"]
+    async with trio.open_nursery() as nursery:
+        await nursery.start(hypercorn_serve, app, config)
+        say(http=port)
+        async for _ in asked():
+            pass
+        nursery.cancel_scope.cancel()
+
+
+async def echo() -> None:
+    """The peer of `auth.authenticate`: trio-websocket as it comes, sending back what it gets."""
+
+    async def converse(asked: WebSocketRequest) -> None:
+        connection = await asked.accept()
+        try:
+            while True:
+                await connection.send_message(await connection.get_message())
+        except ConnectionClosed:
+            return
+
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(serve_websocket, converse, "127.0.0.1", 0, None)
+        say(ws=server.port)
+        async for _ in asked():
+            pass
+        nursery.cancel_scope.cancel()
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["gatebook", store]:
+            trio.run(gatebook, Path(store))
+        case ["hello"]:
+            trio.run(hello)
+        case ["echo"]:
+            trio.run(echo)
+        case _:
+            sys.exit("python -m benchmarks.servers gatebook STORE | hello | echo")
