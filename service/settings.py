@@ -77,7 +77,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     read_page: Annotated[
         int, _whole(1, 100_000, "entries", "What a long read of the book takes at a time, so that it holds up nothing.")
     ] = 1_000
-    list_page: Annotated[int, _whole(1, 1_000, "items", "What a page of the admin endpoint shows when it is asked for no number.")] = 100
+    list_page: Annotated[
+        int, _whole(1, 1_000, "items", "A page of the admin endpoint when no number is asked for.")
+    ] = 100
     audit_coalesce_seconds: Annotated[
         int, _whole(0, _DAY, "s", "Looks of one admin at one thing within this time are one event.")
     ] = 300
