@@ -24,8 +24,8 @@ from projections.store import Change, ReadModelState, moved
 Progress = Callable[[int, int], None]
 """Hears the position folded to and the position that the book ended at, after each page."""
 
-ROWS_A_TRANSACTION: Final = 2_000
-"""How many documents are written before the write lock is given up: some ten milliseconds."""
+ROWS_A_TRANSACTION: Final = 500
+"""How many documents are written before the write lock is given up again: one statement's worth."""
 NEARLY_THERE: Final = 500
 """How many entries may be left to fold under the write lock."""
 MOST_ROUNDS: Final = 20
