@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,11 +96,10 @@ async def web(
 
 
 @asynccontextmanager
-async def serving(app: Doors, *, report: Callable[[int], None] = lambda _: None) -> AsyncIterator[int]:
+async def serving(app: Doors) -> AsyncIterator[int]:
     """The application on a free port of the loopback address."""
     sockets = bind_tcp("127.0.0.1", 0)
     port = int(sockets[0].getsockname()[1])
-    report(port)
 
     async def run(task_status: trio.TaskStatus[None]) -> None:
         await serve_http(app, sockets=sockets, stopping=trio.Event(), task_status=task_status)
