@@ -149,7 +149,6 @@ async def test_a_sync_that_fails_ends_the_writer_and_is_not_tried_again(tmp_path
             disk.failing = failing
             for _ in range(CALLERS):
                 nursery.start_soon(caller, at_desk)
-            await trio.sleep_forever()
 
     assert len(refused) == CALLERS
     assert len(at_desk.answered) == CALLERS * EACH
