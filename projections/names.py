@@ -8,6 +8,7 @@ stands, sealed, in the book, so that a newer Unicode table never changes a repla
 from __future__ import annotations
 
 import hmac
+from functools import lru_cache
 from typing import ClassVar, Literal
 
 from msgspec import Struct
@@ -32,12 +33,17 @@ class Tagger:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
+        # A fold asks for the tags of one event several times over: for its keys, and for each document.
+        self._tag = lru_cache(maxsize=16)(self._tagged)
 
     def __repr__(self) -> str:
         return "Tagger(…)"
 
     def __call__(self, kind: NameKind, prepared: str) -> str:
         """The tag, `username:<64 hex digits>`: the key of the name's document."""
+        return self._tag(kind, prepared)
+
+    def _tagged(self, kind: NameKind, prepared: str) -> str:
         message = prepared.encode("utf-8", "surrogatepass")
         return f"{kind}:{hmac.digest(self._key, kind.encode() + b':' + message, 'sha256').hex()}"
 

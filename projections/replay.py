@@ -48,7 +48,7 @@ class Replay:
         folds, recorded, name = self._folds, None, ""
         try:
             for recorded in page:
-                for name, opened, keys, evolve, documents in folds.get(type(recorded.event), ()):
+                for name, opened, keys, evolve, documents in folds.get(type(recorded.event), ()):  # noqa: B007 - in the error
                     seen = recorded if opened is None else opened(recorded)
                     for key in keys(seen):
                         doc = evolve(key, documents.get(key), seen)
