@@ -65,8 +65,9 @@ async def serve(
     """Runs the service until SIGTERM or SIGINT, or until `stopping` is set; a second signal cuts the stop short.
 
     `ready` hears the addresses once requests are answered; `said` hears sentences for whoever starts it (a master key
-    was made, a read model is rebuilt); `assembling` is for who wants the parts at hand beside the doors. Raises ListenError and StoreError when it cannot start; DurabilityError or
-    CorruptStoreError, as an exception group, when it had to end.
+    was made, a read model is rebuilt); `assembling` is for who wants the parts at hand beside the doors. Raises
+    ListenError and StoreError when it cannot start; DurabilityError or CorruptStoreError, as an exception group, when
+    it had to end.
     """
     for sentence in untested_versions():
         log.warning("untested_version", sentence=sentence)

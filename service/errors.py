@@ -1,7 +1,8 @@
 """Every refusal that gatebook gives, in one file, with one table to each door's status codes.
 
 A refusal is an answer: somebody asked for something and is told, in a sentence fit for a stranger, why it was not done.
-Nothing in a refusal repeats what was typed. Faults of the store or of the book itself are not here: see `events.errors`.
+Nothing in a refusal repeats what was typed. Faults of the store or of the book itself are not here: see
+`events.errors`.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ class Gate:
         old_password: str | None = None,
         new_password: str | None = None,
     ) -> UserView:
-        """Changes what is given, all of it or nothing; `email=None` removes the address. Gives the account as it is then.
+        """Changes what is given, all or nothing; `email=None` removes the address. Gives the account as it is then.
 
         A new password takes the old one, and ends every other session of the user. Raises InvalidFields (a wrong old
         password is a fault of `old_password`), Throttled, Unauthenticated.

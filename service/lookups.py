@@ -56,7 +56,7 @@ class UserView(Struct, frozen=True):
 
 
 class Lookups:
-    """See the module. Every method raises Unavailable when the store cannot say, InternalError when a seal is broken."""
+    """See the module. Every method may raise Unavailable (the store cannot say) and InternalError (a broken seal)."""
 
     def __init__(self, book: Book, clock: Clock = utc_now) -> None:
         self._book = book
@@ -64,7 +64,7 @@ class Lookups:
         self._clock = clock
 
     def principal(self, token: str) -> Principal:
-        """The principal of a session token: two point lookups, no writer. Unauthenticated when no live session has it."""
+        """The principal of a session token: two point lookups. Unauthenticated when no live session has it."""
         presented = parse_token(token)
         if presented is None:
             raise Unauthenticated

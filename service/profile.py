@@ -72,8 +72,8 @@ def profile_command(lookups: Lookups, principal: Principal, form: ProfileForm, n
         user_id=user.id,
         session_id=principal.session.id,
         profile_version=user.profile_version,
-        nickname=form.nickname and Renaming(form.nickname, released(user.nickname_prepared)),
-        email=form.email and Renaming(form.email, released(user.email_prepared)),
+        nickname=None if form.nickname is None else Renaming(form.nickname, released(user.nickname_prepared)),
+        email=None if form.email is None else Renaming(form.email, released(user.email_prepared)),
         email_removed=released(user.email_prepared) if form.removes_email else None,
         password=None if new_hash is None else NewPassword(new_hash, user.password_version),
     )

@@ -77,7 +77,10 @@ async def house(
     with book_in(folder) as book:
         told: list[BatchTold] = []
         writer = Writer(
-            lambda: BatchRunner(open_book(address), clock=clock), batch_size=256, most_waiting=2_000, observer=told.append
+            lambda: BatchRunner(open_book(address), clock=clock),
+            batch_size=256,
+            most_waiting=2_000,
+            observer=told.append,
         )
         passwords = Passwords(cost=cost)
         lookups = Lookups(book, clock)

@@ -30,7 +30,8 @@ class NewPassword(Struct, frozen=True):
 class ChangeProfile(Struct, frozen=True):
     """Changes nickname, e-mail address or password of the user whose session this is; all of it, or nothing.
 
-    `profile_version` is the version of the names that `released` was read from. A new password ends every other session.
+    `profile_version` is the version of the names that `released` was read from. A new password ends every other
+    session.
     """
 
     user_id: int
@@ -52,9 +53,7 @@ class ChangeProfile(Struct, frozen=True):
         )
 
     def decide(self, state: State) -> Sequence[Proposed]:
-        """Unauthenticated when the session ended meanwhile, Stale when names or password moved, InvalidFields for a taken
-        name.
-        """
+        """Unauthenticated when the session is over, Stale when names or password moved, InvalidFields when a name is taken."""
         user, session = state.user(self.user_id), state.session(self.session_id)
         if user is None or not user.active or session is None or session.user_id != self.user_id:
             raise Unauthenticated
