@@ -53,7 +53,7 @@ class ChangeProfile(Struct, frozen=True):
         )
 
     def decide(self, state: State) -> Sequence[Proposed]:
-        """Unauthenticated when the session is over, Stale when names or password moved, InvalidFields when a name is taken."""
+        """Unauthenticated: the session is over. Stale: names or password moved. InvalidFields: a name is taken."""
         user, session = state.user(self.user_id), state.session(self.session_id)
         if user is None or not user.active or session is None or session.user_id != self.user_id:
             raise Unauthenticated
