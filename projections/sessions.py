@@ -8,7 +8,7 @@ from typing import ClassVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from events.catalogue import Personal, SessionClosed, SessionOpened, SessionSeen
+from events.catalogue import Personal, SessionClosed, SessionOpened, SessionSeen, is_position
 from events.recorded import Recorded, to_microseconds
 from projections.projection import Index
 
@@ -44,7 +44,7 @@ class Sessions:
     def keys(self, recorded: Recorded) -> tuple[str, ...]:
         """The session in whose stream the event stands."""
         kind, _, number = recorded.stream.partition("-")
-        return (number,) if kind == "session" else ()
+        return (number,) if kind == "session" and is_position(number) else ()
 
     def evolve(self, key: str, doc: Session | None, recorded: Recorded) -> Session | None:
         """The session after the event."""

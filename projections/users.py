@@ -23,7 +23,7 @@ from events.catalogue import (
     UserLevelChanged,
     UserReactivated,
     UserRegistered,
-    user_of,
+    is_position,
 )
 from events.recorded import Recorded
 from projections.projection import Index
@@ -85,10 +85,11 @@ class Users:
 
     def keys(self, recorded: Recorded) -> tuple[str, ...]:
         """The user whom the event is about."""
-        if recorded.stream.startswith("user-"):
-            return (recorded.stream[5:],)
-        user_id = user_of(recorded.stream, recorded.event)
-        return () if user_id is None else (str(user_id),)
+        event = recorded.event
+        if isinstance(event, SessionOpened | SessionSeen | SessionClosed):
+            return (str(event.user_id),)
+        kind, _, number = recorded.stream.partition("-")
+        return (number,) if kind == "user" and is_position(number) else ()
 
     def evolve(self, key: str, doc: User | None, recorded: Recorded) -> User | None:
         """The account after the event. Events about an account that never was change nothing."""
