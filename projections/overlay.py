@@ -177,8 +177,14 @@ class Overlay:
 
     def _fold_late(self, table: _Table, keys: Iterable[str]) -> None:
         for key in keys:
-            for recorded in table.late.pop(key, ()):
-                self._set(table, key, _evolve(table.projection, key, table.documents.get(key), recorded))
+            if key not in table.late:
+                continue
+            doc = table.documents.get(key)
+            for recorded in table.late[key]:
+                doc = _evolve(table.projection, key, doc, recorded)
+            # Only now: were one of them lost in a failure, the batch would be written without what it does.
+            del table.late[key]
+            self._set(table, key, doc)
 
 
 def _keys(projection: AnyProjection, recorded: Recorded) -> tuple[str, ...]:
