@@ -35,7 +35,7 @@ class MemoryReadModels:
     ) -> list[tuple[str, bytes]]:
         """Documents whose index has that value."""
         rows = self.scan(projection, after=after, limit=len(self._rows[projection.name]))
-        return [(row.key, row.document) for row in rows if row.indexed[index] == value][:limit]
+        return [(row.key, row.document) for row in rows if value is not None and row.indexed[index] == value][:limit]
 
     def up_to(self, projection: AnyProjection, index: str, value: int, *, limit: int = PAGE) -> list[tuple[str, bytes]]:
         """Documents whose index is at most that value, lowest first."""
@@ -87,7 +87,7 @@ class MemoryReadModelTransaction:
 
     def load_found(self, projection: AnyProjection, index: str, values: Iterable[IndexValue]) -> dict[str, bytes]:
         """The stored documents whose index has one of the values."""
-        asked = set(values)
+        asked = set(values) - {None}
         return {row.key: row.document for row in self._rows[projection.name].values() if row.indexed[index] in asked}
 
     def write(self, projection: AnyProjection, changes: Mapping[str, Change]) -> None:
