@@ -52,6 +52,10 @@ class User(Struct, frozen=True, gc=False, omit_defaults=True):
     email_prepared: Personal | None = None
 
 
+# They stand in their session's stream, and say whose it is.
+_OF_SESSIONS: Final = (SessionOpened, SessionSeen, SessionClosed)
+
+
 def _active_admin(user: User) -> int | None:
     return 1 if user.level == ADMIN and user.active else None
 
@@ -86,7 +90,7 @@ class Users:
     def keys(self, recorded: Recorded) -> tuple[str, ...]:
         """The user whom the event is about."""
         event = recorded.event
-        if isinstance(event, SessionOpened | SessionSeen | SessionClosed):
+        if isinstance(event, _OF_SESSIONS):
             return (str(event.user_id),)
         kind, _, number = recorded.stream.partition("-")
         return (number,) if kind == "user" and is_position(number) else ()
