@@ -21,6 +21,7 @@ app: Final = App(
     result_action="return_value",
     exit_on_error=False,
     print_error=False,
+    suppress_keyboard_interrupt=False,
 )
 app.command("service.cli.serving:serve", name="serve", help="Run the service.")
 app.command("service.cli.events:events", name="events", help="Show what is in the book, or follow it.")

@@ -29,7 +29,7 @@ MEANINGS: Final[dict[Exit, str]] = {
     Exit.FOREIGN: "another installed distribution owns one of gatebook's package names",
     Exit.INTERNAL: "a fault in gatebook itself; `python -X dev -m service.cli …` shows where",
     Exit.INTERRUPTED: "interrupted (Ctrl-C)",
-    Exit.READER_GONE: "whoever read the output has gone, as when `events` is piped into `head`; the output is not whole",
+    Exit.READER_GONE: "whoever read the output has gone, as when it is piped into `head`; it is not whole",
 }
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Final
 
@@ -18,12 +19,20 @@ _HOME: Final = Path(__file__).resolve().parent.parent.parent
 
 def run_process(arguments: Sequence[str]) -> int:
     """Runs the command line for a process of its own, and leaves the streams so that Python ends quietly."""
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that cannot show a character is shown its number; nothing ends in a traceback for that.
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    from service.ownership import ForeignPackageError, refuse_foreign_packages
+
+    try:
+        # Before anything else is imported: it might be somebody else's.
+        refuse_foreign_packages()
+    except ForeignPackageError as error:
+        sys.stderr.write(f"gatebook: {error}\n")
+        return Exit.FOREIGN
     from service.logs import configure_logs
 
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character is shown its number; nothing ends in a traceback for that.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     # What a library or a batch has to say goes to stderr, never between the objects on stdout.
     configure_logs(log_level="warning")
     code = run(arguments)
@@ -41,24 +50,16 @@ def run_process(arguments: Sequence[str]) -> int:
 
 def run(arguments: Sequence[str]) -> int:
     """The exit code of one command line, in this process; every exception but those that end a process is told."""
-    from service.ownership import ForeignPackageError, refuse_foreign_packages
-
     as_json = "--json" in arguments
     try:
-        refuse_foreign_packages()
         from service.cli.command import invoke
 
         return invoke(arguments)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
-    except BrokenPipeError:
-        return Exit.READER_GONE
-    except ForeignPackageError as error:
-        sys.stderr.write(f"gatebook: {error}\n")
-        return Exit.FOREIGN
     except BaseExceptionGroup as group:
         return _told(_first_of(group), as_json=as_json)
-    except Exception as error:  # noqa: BLE001 - told below, each in its sentence
+    except Exception as error:  # noqa: BLE001 - told, each in its sentence
         return _told(error, as_json=as_json)
 
 
