@@ -29,6 +29,7 @@ from projections.catalogue import THROTTLES
 from service.attempts import LONGEST_AGENT, Client, client_of
 from service.decisions.administration import Deactivate, Reactivate, SetPassword
 from service.decisions.command import Command
+from service.decisions.profile import ChangeProfile, Renaming
 from service.errors import (
     BadCredentials,
     InvalidFields,
@@ -39,6 +40,7 @@ from service.errors import (
     Unavailable,
 )
 from service.gate import GateSettings, LoggedIn
+from service.identifiers import Prepared
 from service.lookups import Principal
 from service.passwords import HashingCost, Verified
 from service.throttling import ThrottlePolicy, network_of
@@ -412,6 +414,25 @@ async def test_an_old_password_that_changes_meanwhile_changes_nothing(tmp_path: 
                 CLIENT, logged_in.principal, old_password=PASSWORD, new_password="a third password"
             )
         assert visitor.lives(await visitor.log_in(password=ANOTHER))
+
+
+async def test_names_that_keep_changing_cannot_be_judged(tmp_path: Path) -> None:
+    async with visiting(tmp_path) as visitor:
+        await visitor.register()
+        principal = (await visitor.log_in()).principal
+        numbers = iter(range(100))
+
+        def renamed() -> Command:
+            now = visitor.gate.lookups.renewed(principal).user
+            name = visitor.gate.lookups.taking("nickname", Prepared(f"n{next(numbers)}", "another"))
+            released = visitor.gate.lookups.opened(now.nickname_prepared)
+            return ChangeProfile(now.id, principal.session.id, now.profile_version, Renaming(name, released))
+
+        verified = meddle(visitor, renamed, times=100)
+        with pytest.raises(Unavailable):
+            await visitor.gate.change_profile(CLIENT, principal, nickname="Lovelace", old_password=PASSWORD)
+        assert len(verified) == 3
+        assert visitor.gate.lookups.view(visitor.gate.lookups.renewed(principal).user).nickname == "n2"
 
 
 async def test_raised_parameters_rehash_a_password_once(tmp_path: Path) -> None:

@@ -516,6 +516,17 @@ async def test_a_book_that_cannot_be_opened_is_the_end_before_the_beginning() ->
         raise CorruptStoreError("damaged")
 
     writer = Writer(no_book, batch_size=1, most_waiting=1, observer=lambda _: None)
-    with pytest.RaisesGroup(CorruptStoreError):
-        async with trio.open_nursery() as nursery:
+    async with trio.open_nursery() as nursery:
+        with pytest.raises(CorruptStoreError):
             await nursery.start(writer.run)
+    with pytest.raises(Unavailable):
+        await writer.submit(Say("a"), actor="a", door="d")
+
+
+async def test_without_trouble_nothing_is_probed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.writer.PROBE_SECONDS", 0)
+    async with running() as desk:
+        desk.runner.change(held=False)
+        for word in ("a", "b"):
+            await desk.submit(word)
+        assert desk.runner.probes == 0
