@@ -59,9 +59,16 @@ class SQLiteReadModelTransaction:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
+        # Inside the write transaction nobody else can move them: they are read once.
+        self._states: dict[str, ReadModelState] | None = None
 
     def states(self) -> dict[str, ReadModelState]:
         """Where each read model stands, in one step."""
+        if self._states is None:
+            self._states = self._read_states()
+        return dict(self._states)
+
+    def _read_states(self) -> dict[str, ReadModelState]:
         found = self._connection.execute(
             "SELECT json_group_array(json_array(name, revision, position, documents, digest)) FROM read_model"
         ).get
@@ -93,6 +100,7 @@ class SQLiteReadModelTransaction:
 
     def put_states(self, states: Mapping[str, ReadModelState]) -> None:
         """Says where the read models stand now."""
+        self._states = None
         values: list[Any] = []
         for name, state in states.items():
             values += (name, state.revision, state.position, state.documents, state.digest)
