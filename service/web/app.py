@@ -10,9 +10,9 @@ from quart import Response
 from quart.ctx import RequestContext
 from quart.globals import request_ctx
 from quart_trio import QuartTrio
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.exceptions import MethodNotAllowed
 
-from service.errors import InternalError, Malformed, NoSuchRoute, Refused, TooLarge
+from service.errors import InternalError, NoSuchRoute, Refused
 from service.gate import Gate
 from service.guards.quart_trio import WholeRequestConnection
 from service.guards.reporting import describe
@@ -25,7 +25,6 @@ from service.web.principals import Route, asked
 log = structlog.get_logger("gatebook.web")
 
 BODY_BYTES: Final = 65_536
-UNREADABLE: Final[dict[int, type[Refused]]] = {400: Malformed, 413: TooLarge}
 
 
 class Doors(QuartTrio):
@@ -37,8 +36,6 @@ class Doors(QuartTrio):
         super().__init__("service.web", static_folder=None)
         self._gate = gate
         self._routes = {route.endpoint: route for route in routes}
-        # An address is what it is: nothing is redirected, so that no body is ever sent twice.
-        self.url_map.merge_slashes = False
         for route in routes:
             self.add_url_rule(
                 route.path, route.endpoint, route.view, methods=[route.method], provide_automatic_options=False
@@ -61,15 +58,13 @@ class Doors(QuartTrio):
             return await route.view(await asked(request, route, self._gate))
         except Refused as refusal:
             return answers.refused(refusal, token_given="Authorization" in request.headers)
-        except HTTPException as error:
-            # Quart and Werkzeug, about a request that they could not read.
-            return answers.refused(UNREADABLE.get(error.code or 0, NoSuchRoute)())
         except Exception as error:  # noqa: BLE001 - the last word on a request
             # By kind and place: the error's own text may quote what was sent, a password included.
             log.error("request_failed", endpoint=request.endpoint, error=describe(error))  # noqa: TRY400 - so would a trace
             return answers.refused(InternalError())
 
     def _unrouted(self, method: str, error: Exception | None) -> Response:
+        # Werkzeug would redirect some addresses to others; an address is what it is, and no body is ever sent twice.
         if not isinstance(error, MethodNotAllowed):
             raise NoSuchRoute
         methods = sorted({*(error.valid_methods or ()), "OPTIONS"})
