@@ -565,7 +565,9 @@ async def test_a_success_clears_the_account_and_not_the_address(tmp_path: Path) 
         await visitor.register("grace")
         await visitor.fail(4)
         await visitor.log_in()
+        # Counted on from the four, this would be the fifth.
         await visitor.fail(1)
+        assert visitor.lives(await visitor.log_in())
         await visitor.fail(1, "grace")
         # The sixth failure from this address closes it to everybody's name.
         with pytest.raises(Throttled):
