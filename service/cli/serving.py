@@ -65,7 +65,7 @@ def _serve(*, place: Place = HERE, **flags: str | None) -> int:
 
 def what_next(listening: Listening, settings: Settings, place: Place) -> list[str]:
     """The lines for a person once the service answers: where it is, and commands that can be typed as they stand."""
-    command = " ".join([_invoked_as(), "{}", *_where(place)])
+    command = " ".join([_invoked_as(), "{}", *_where(settings, place)])
     http = _reachable(listening.http)
     post = "curl -s -H 'Content-Type: application/json'"
     account = '{"username": "alice", "nickname": "Alice", "password": "a gate and a book"}'
@@ -100,8 +100,10 @@ def _invoked_as() -> str:
     return shlex.quote(str(called.relative_to(here) if called.is_relative_to(here) else called))
 
 
-def _where(place: Place) -> list[str]:
-    given = {"--store": place.store, "--master-key-file": place.master_key_file, "--config": place.config}
+def _where(settings: Settings, place: Place) -> list[str]:
+    # Another terminal has another environment: what is not as by default is said, wherever it came from.
+    store = None if settings.store == Settings().store else settings.store
+    given = {"--store": store, "--master-key-file": settings.master_key_file, "--config": place.config}
     return [f"{flag} {shlex.quote(str(value))}" for flag, value in given.items() if value is not None]
 
 

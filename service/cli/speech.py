@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import msgspec
@@ -20,6 +21,7 @@ from service.logs import one_line
 if TYPE_CHECKING:
     from rich.console import Console
 
+ROWS_THAT_MEASURE: Final = 1_000
 UNBOUNDED: Final = 100_000
 """Columns of an output that nobody watches: no line is ever folded or cut."""
 
@@ -61,6 +63,8 @@ def cell(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, dict) and value.get("sealed") is True:
         return "(sealed)"
+    if isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
+        return ", ".join(map(one_line, value))
     if isinstance(value, dict | list | tuple):
         return json_line(value)
     built = msgspec.to_builtins(value)
@@ -68,17 +72,28 @@ def cell(value: object) -> str:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table for people: folded to a terminal that watches, whole otherwise."""
-    from rich.table import Table
-    from rich.text import Text
+    """A table for people, as wide as it is: nothing is cut, and a line that is too long is the terminal's to fold.
 
-    table = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for row in rows:
-        table.add_row(*(Text(cell(value)) for value in row))
-    console = console_for(sys.stdout)
-    with console.capture() as captured:
-        console.print(table)
-    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+    Columns are as wide as the first rows make them, so that a table of any length is printed as it is read.
+    """
+    from rich.cells import cell_len
+
+    remaining = iter(rows)
+    first = [[cell(value) for value in row] for row in islice(remaining, ROWS_THAT_MEASURE)]
+    widths = [max(map(cell_len, column)) for column in zip(columns, *first, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = (text + " " * max(0, width - cell_len(text)) for text, width in zip(cells, widths, strict=True))
+        return "  ".join(padded).rstrip()
+
+    if sys.stdout.isatty():
+        from rich.text import Text
+
+        console_for(sys.stdout).print(Text(line(columns), style="bold"), soft_wrap=True)
+    else:
+        sys.stdout.write(line(columns) + "\n")
+    for row in chain(first, ([cell(value) for value in row] for row in remaining)):
+        sys.stdout.write(line(row) + "\n")
 
 
 def console_for(stream: TextIO) -> Console:

@@ -149,6 +149,18 @@ def test_a_reader_that_goes_is_no_error(gatebook: Gatebook) -> None:
         assert process.stderr.read() == ""
 
 
+def test_a_reader_that_goes_ends_the_following_at_the_next_event(gatebook: Gatebook) -> None:
+    gatebook.add("alice")
+    with gatebook.process("events", "--follow") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert "alice" in process.stdout.readline()
+        process.stdout.close()
+        gatebook.add("berta")
+        assert process.wait(PATIENCE) == 141
+        assert process.stderr.read() == ""
+
+
 def test_lines_are_not_coloured_where_nobody_watches(gatebook: Gatebook) -> None:
     gatebook.add("alice")
     with gatebook.process("events") as process:

@@ -104,8 +104,9 @@ def test_every_setting_is_a_flag_but_the_secret_ones(gatebook: Gatebook) -> None
         assert (f"{flag_of(name)} " in said) == (name not in SECRET_SETTINGS), name
 
 
-def test_what_to_try_next_names_the_same_store(gatebook: Gatebook) -> None:
-    place = Place(store="sqlite:/tmp/a book/gatebook.db")
+def test_what_to_try_next_names_the_same_store(gatebook: Gatebook, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEBOOK_STORE", "sqlite:/tmp/a book/gatebook.db")
+    place = Place()
     lines = what_next(Listening("0.0.0.0:8000", "0.0.0.0:8001", None), settings_of(place), place)
     assert "  metrics                      off" in lines
     assert any("http://127.0.0.1:8000/api/register" in line for line in lines)

@@ -45,6 +45,13 @@ def test_a_tampered_entry_is_named_by_its_position(gatebook: Gatebook, statement
     assert f"FAULT at position {position}: " in faulty.out
 
 
+def test_a_book_without_its_head_is_named(gatebook: Gatebook) -> None:
+    gatebook.add("alice")
+    gatebook.tamper("DELETE FROM head")
+    faulty = gatebook("verify", "--json")
+    assert (faulty.code, faulty.objects[0]["fault"]["table"]) == (1, "head")
+
+
 def test_a_tampered_read_model_is_told_and_a_rebuild_mends_it(gatebook: Gatebook) -> None:
     gatebook.add("alice")
     gatebook.tamper("UPDATE read_users SET document = replace(document, '\"level\":1', '\"level\":2')")
