@@ -36,6 +36,7 @@ class Sessions:
     indexes: tuple[Index[Session], ...] = (
         Index("user", lambda session: session.user_id),
         Index("expiry", lambda session: to_microseconds(session.expires_at)),
+        Index("seen", lambda session: to_microseconds(session.seen_at)),
     )
     opened = False
     keyed_by_position = True

@@ -49,6 +49,7 @@ class GateSettings(Struct, frozen=True):
     session_lifetime: timedelta = timedelta(days=1)
     seen_interval: timedelta = timedelta(hours=1)
     sessions_per_user: int = 100
+    idle_limit: timedelta | None = None
 
 
 class Gate:
@@ -123,7 +124,7 @@ class Gate:
         """Notes, once in the interval, that the session is in use; under load the note is dropped, not queued."""
         if self._clock() - principal.session.seen_at < self._settings.seen_interval:
             return
-        note = SeeSession(principal.session.id, self._settings.seen_interval)
+        note = SeeSession(principal.session.id, self._settings.seen_interval, self._settings.idle_limit)
         with suppress(Overloaded, Unavailable):
             await self._writer.submit(note, actor=principal.actor, door=client.door, droppable=True)
 

@@ -7,6 +7,7 @@ in its decision, so that one which was renewed meanwhile stays.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Final
 
 import structlog
@@ -43,8 +44,17 @@ class Told(Struct, frozen=True):
 class Housekeeping:
     """See the module. `book` is one of the event loop's."""
 
-    def __init__(self, book: Book, writer: Writer, throttling: Throttling, clock: Clock, most: int = 100) -> None:
+    def __init__(
+        self,
+        book: Book,
+        writer: Writer,
+        throttling: Throttling,
+        clock: Clock,
+        most: int = 100,
+        idle_limit: timedelta | None = None,
+    ) -> None:
         self._book = book
+        self._idle_limit = idle_limit
         self._writer = writer
         self._throttling = throttling
         self._clock = clock
@@ -71,9 +81,12 @@ class Housekeeping:
             log.info("throttle_key_replaced")
         models = self._book.read_models
         due = models.up_to(SESSIONS, "expiry", to_microseconds(now), limit=self._most)
+        if self._idle_limit is not None and len(due) < self._most:
+            last_seen = to_microseconds(now - self._idle_limit)
+            due += models.up_to(SESSIONS, "seen", last_seen, limit=self._most - len(due))
         sessions = 0
         if due:
-            ended = await self._submit(ExpireSessions(tuple(int(key) for key, _ in due)))
+            ended = await self._submit(ExpireSessions(tuple(int(key) for key, _ in due), self._idle_limit))
             sessions = sum(isinstance(one.event, SessionClosed) for one in ended)
         idle_since = to_microseconds(now - FORGOTTEN_AFTER)
         idle = models.up_to(THROTTLES, "failed_at", idle_since, limit=self._most)

@@ -6,7 +6,7 @@ A lookup that fails is never taken for "there is none": the service says then th
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from msgspec import Struct
@@ -23,6 +23,7 @@ from projections.users import User
 from service.batch import Clock, utc_now
 from service.book import Book
 from service.decisions.registration import Taking
+from service.decisions.sessions import is_over
 from service.errors import InternalError, Unauthenticated, Unavailable
 from service.identifiers import Prepared
 from service.tokens import matches, parse_token
@@ -58,8 +59,9 @@ class UserView(Struct, frozen=True):
 class Lookups:
     """See the module. Every method may raise Unavailable (the store cannot say) and InternalError (a broken seal)."""
 
-    def __init__(self, book: Book, clock: Clock = utc_now) -> None:
+    def __init__(self, book: Book, clock: Clock = utc_now, idle_limit: timedelta | None = None) -> None:
         self._book = book
+        self._idle_limit = idle_limit
         self._names = next(projection for projection in book.projections if projection.name == "names")
         self._clock = clock
 
@@ -131,7 +133,7 @@ class Lookups:
         return self._book.keyring
 
     def _live(self, session: Session) -> Principal:
-        if session.expires_at <= self._clock():
+        if is_over(session, self._clock(), self._idle_limit):
             raise Unauthenticated
         user = self.user(session.user_id)
         if user is None or not user.active:

@@ -83,7 +83,8 @@ def assemble(settings: Settings, address: StoreAddress, book: Book, clock: Clock
         longest_wait=settings.hashing_wait_seconds,
         gauges=metrics,
     )
-    lookups = Lookups(book, clock)
+    idle_limit = timedelta(seconds=settings.session_idle_limit) if settings.session_idle_limit else None
+    lookups = Lookups(book, clock, idle_limit)
     throttling = Throttling(book.keyring, _policy(settings))
     rules = identifier_rules(settings.reserved_names, common_passwords_refused=settings.common_passwords_refused)
     readers = Readers(partial(open_book, address))
@@ -98,14 +99,14 @@ def assemble(settings: Settings, address: StoreAddress, book: Book, clock: Clock
             passwords,
             Attempts(lookups, writer, throttling, clock),
             rules,
-            _gate_settings(settings),
+            _gate_settings(settings, idle_limit),
             clock,
         ),
         admin=Admin(readers, audit, Past(address, readers), book.projections, settings.list_page),
         readers=readers,
         arrivals=arrivals,
         follower=Follower(book.log, arrivals, Query(after=book.log.head().position, limit=settings.read_page)),
-        housekeeping=Housekeeping(book, writer, throttling, clock, settings.expiry_batch),
+        housekeeping=Housekeeping(book, writer, throttling, clock, settings.expiry_batch, idle_limit),
         metrics=metrics,
         observation=observation,
         clock=clock,
@@ -121,9 +122,10 @@ def _policy(settings: Settings) -> ThrottlePolicy:
     )
 
 
-def _gate_settings(settings: Settings) -> GateSettings:
+def _gate_settings(settings: Settings, idle_limit: timedelta | None) -> GateSettings:
     return GateSettings(
         timedelta(seconds=settings.session_lifetime),
         timedelta(seconds=settings.session_seen_interval),
         settings.sessions_per_user,
+        idle_limit,
     )

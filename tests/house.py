@@ -83,7 +83,7 @@ async def house(
             observer=told.append,
         )
         passwords = Passwords(cost=cost)
-        lookups = Lookups(book, clock)
+        lookups = Lookups(book, clock, (settings or GateSettings()).idle_limit)
         attempts = Attempts(lookups, writer, Throttling(book.keyring, policy or ThrottlePolicy()), clock)
         gate = Gate(
             lookups, writer, passwords, attempts, rules or identifier_rules(common_passwords_refused=False),

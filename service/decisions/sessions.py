@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from msgspec import Struct
 
 from events.catalogue import CloseReason, SessionClosed, SessionSeen
+from projections.sessions import Session
 from service.decisions.command import Proposed, Reads, State, session_stream
 from service.errors import Unauthenticated
+
+
+def is_over(session: Session, now: datetime, idle_limit: timedelta | None) -> bool:
+    """Whether the session's time is over: its lifetime, or, where there is a limit, since it was seen last."""
+    return session.expires_at <= now or (idle_limit is not None and now - session.seen_at >= idle_limit)
 
 
 class SeeSession(Struct, frozen=True):
@@ -17,6 +23,7 @@ class SeeSession(Struct, frozen=True):
 
     session_id: int
     interval: timedelta
+    idle_limit: timedelta | None = None
 
     def reads(self) -> Reads:
         """The session and nothing else; its user is folded, not read."""
@@ -25,7 +32,9 @@ class SeeSession(Struct, frozen=True):
     def decide(self, state: State) -> Sequence[Proposed]:
         """Nothing for a session that is over or was noted lately."""
         session = state.session(self.session_id)
-        if session is None or state.now - session.seen_at < self.interval or session.expires_at <= state.now:
+        if session is None or is_over(session, state.now, self.idle_limit):
+            return ()
+        if state.now - session.seen_at < self.interval:
             return ()
         return (Proposed(session_stream(session.id), SessionSeen(session.user_id)),)
 
@@ -53,6 +62,7 @@ class ExpireSessions(Struct, frozen=True):
     """Ends the sessions among these whose time is over."""
 
     session_ids: tuple[int, ...]
+    idle_limit: timedelta | None = None
 
     def reads(self) -> Reads:
         """The sessions; their users are folded, not read."""
@@ -63,7 +73,7 @@ class ExpireSessions(Struct, frozen=True):
         return tuple(
             Proposed(session_stream(session.id), SessionClosed(session.user_id, "expired"))
             for session_id in dict.fromkeys(self.session_ids)
-            if (session := state.session(session_id)) is not None and session.expires_at <= state.now
+            if (session := state.session(session_id)) is not None and is_over(session, state.now, self.idle_limit)
         )
 
 

@@ -89,3 +89,22 @@ def test_sessions_that_ended_meanwhile_or_never_were_are_passed_over() -> None:
 
 def test_none_expire_of_none() -> None:
     given([]).when(ExpireSessions(())).then([])
+
+
+IDLE = 3 * AN_HOUR
+
+
+@pytest.mark.parametrize(("unseen", "noted"), [(IDLE - A_MOMENT, SEEN), (IDLE, [])], ids=["just in time", "too late"])
+def test_a_session_that_was_idle_for_too_long_is_in_use_no_more(unseen: timedelta, noted: list[Given]) -> None:
+    given([ADA, opened(user=1), unseen]).when(SeeSession(2, AN_HOUR, IDLE)).then(noted)
+
+
+def test_a_session_that_was_idle_for_too_long_expires() -> None:
+    expired = [on("session-2", SessionClosed(1, "expired"))]
+    given([ADA, opened(user=1), IDLE - A_MOMENT]).when(ExpireSessions((2,), IDLE)).then([])
+    given([ADA, opened(user=1), IDLE]).when(ExpireSessions((2,), IDLE)).then(expired)
+
+
+def test_being_seen_keeps_a_session_from_being_idle() -> None:
+    seen: list[Given] = [ADA, opened(user=1), 2 * AN_HOUR, *SEEN, 2 * AN_HOUR]
+    given(seen).when(ExpireSessions((2,), IDLE)).then([])

@@ -1,0 +1,128 @@
+"""Housekeeping: what is over is ended, a little at a time, and looked at again before it is."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from events.catalogue import SessionClosed, ThrottlesForgotten
+from events.log import Query
+from projections.catalogue import SESSIONS, THROTTLES
+from service.attempts import client_of
+from service.errors import BadCredentials, Unauthenticated
+from service.gate import GateSettings, LoggedIn
+from service.housekeeping import Housekeeping, Told
+from service.throttling import KEY_NAME, ThrottlePolicy, Throttling
+from tests.house import House, house
+
+CLIENT = client_of("account-api", "192.0.2.1", "test")
+PASSWORD = "correct horse battery"
+
+
+def keeping(at: House, *, most: int = 100, idle_limit: timedelta | None = None) -> Housekeeping:
+    """Housekeeping over the same book, writer and clock."""
+    throttling = Throttling(at.book.keyring, ThrottlePolicy())
+    return Housekeeping(at.book, at.writer, throttling, at.clock, most, idle_limit)
+
+
+async def log_in(at: House, name: str) -> LoggedIn:
+    """A new account's first session."""
+    await at.gate.register(CLIENT, username=name, nickname=name, password=PASSWORD)
+    return await at.gate.log_in(CLIENT, name, PASSWORD)
+
+
+def closed(at: House) -> list[str]:
+    """The reasons of all closed sessions, in order."""
+    events = [one.event for one in at.book.log.read(Query(type="session.closed"))]
+    return [event.reason for event in events if isinstance(event, SessionClosed)]
+
+
+async def test_a_session_past_its_lifetime_is_ended_and_one_within_it_lives(tmp_path: Path) -> None:
+    async with house(tmp_path) as at:
+        old = await log_in(at, "alice")
+        at.clock.pass_by(hours=12)
+        young = await log_in(at, "berta")
+        at.clock.pass_by(hours=12)
+
+        assert await keeping(at).round() == Told(sessions=1)
+
+        assert closed(at) == ["expired"]
+        assert at.book.document(SESSIONS, str(old.principal.session.id)) is None
+        assert at.gate.lookups.principal(young.token).user.id == young.principal.user.id
+
+
+async def test_nothing_is_written_while_nothing_is_over(tmp_path: Path) -> None:
+    async with house(tmp_path) as at:
+        await log_in(at, "alice")
+        before = at.book.log.head()
+
+        assert await keeping(at).round() == Told()
+
+        assert at.book.log.head() == before
+
+
+async def test_a_round_ends_no_more_than_it_may(tmp_path: Path) -> None:
+    async with house(tmp_path) as at:
+        await log_in(at, "alice")
+        for _ in range(4):
+            await at.gate.log_in(CLIENT, "alice", PASSWORD)
+        at.clock.pass_by(days=1)
+        keeper = keeping(at, most=2)
+
+        assert [(await keeper.round()).sessions for _ in range(4)] == [2, 2, 1, 0]
+
+
+async def test_a_session_that_is_not_seen_ends_where_there_is_an_idle_limit(tmp_path: Path) -> None:
+    limit = timedelta(hours=2)
+    async with house(tmp_path, settings=GateSettings(idle_limit=limit)) as at:
+        idle = await log_in(at, "alice")
+        used = await log_in(at, "berta")
+        at.clock.pass_by(minutes=90)
+        await at.gate.seen(CLIENT, at.gate.lookups.principal(used.token))
+        at.clock.pass_by(minutes=30)
+
+        with pytest.raises(Unauthenticated):
+            at.gate.lookups.principal(idle.token)
+        assert at.gate.lookups.principal(used.token).user.id == used.principal.user.id
+        assert await keeping(at, idle_limit=limit).round() == Told(sessions=1)
+        assert closed(at) == ["expired"]
+
+
+async def test_without_an_idle_limit_a_session_lives_its_whole_time(tmp_path: Path) -> None:
+    async with house(tmp_path) as at:
+        session = await log_in(at, "alice")
+        at.clock.pass_by(hours=23, minutes=59)
+
+        assert await keeping(at).round() == Told()
+        assert at.gate.lookups.principal(session.token).user.id == session.principal.user.id
+
+
+async def test_throttles_that_had_no_failure_for_a_day_are_let_go(tmp_path: Path) -> None:
+    async with house(tmp_path) as at:
+        for name in ("nobody", "no-one"):
+            with pytest.raises(BadCredentials):
+                await at.gate.log_in(CLIENT, name, PASSWORD)
+        at.clock.pass_by(hours=23)
+        assert (await keeping(at).round()).throttles == 0
+        at.clock.pass_by(hours=1)
+
+        assert (await keeping(at).round()).throttles == 3, "two accounts and one address"
+
+        assert at.book.read_models.scan(THROTTLES) == []
+        [forgotten] = at.book.log.read(Query(type="throttles.forgotten"))
+        assert isinstance(forgotten.event, ThrottlesForgotten)
+        assert (forgotten.actor, forgotten.door) == ("service", "service")
+
+
+async def test_the_throttle_key_is_replaced_after_thirty_days_and_not_before(tmp_path: Path) -> None:
+    async with house(tmp_path) as at:
+        made = at.book.keyring.service_key(KEY_NAME, at.clock())
+        at.clock.pass_by(days=30)
+        assert not (await keeping(at).round()).key_replaced
+        at.clock.pass_by(seconds=1)
+
+        assert (await keeping(at).round()).key_replaced
+
+        assert at.book.keyring.service_key(KEY_NAME, at.clock()) != made
