@@ -260,8 +260,9 @@ class ReadModelContract:
     ) -> None:
         entry = entry_of(record([("service", failed())])[0])
         with suppress(ValueError), log.transaction() as transaction:
+            within = models.within(transaction)
             transaction.append([entry])
-            models.within(transaction).write(TEXTS, {"a": change("one", 1)})
+            within.write(TEXTS, {"a": change("one", 1)})
             raise ValueError
         assert log.head().position == 0
         assert other.scan(TEXTS) == []
