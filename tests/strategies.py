@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from events.catalogue import (
     EVENT_TYPES,
+    PERSONAL_FIELDS,
     AuditRead,
     Event,
     LoginFailed,
@@ -98,3 +99,14 @@ def recorded_events(draw: st.DrawFn) -> list[Recorded]:
     at = draw(st.just(START) | moments)
     step = draw(st.sampled_from([timedelta(0), timedelta(microseconds=1), timedelta(minutes=25), timedelta(days=1)]))
     return record(told, at=at, step=step)
+
+
+def _plain(event: Event) -> bool:
+    return not any(isinstance(getattr(event, name), Sealed) for name in PERSONAL_FIELDS[type(event)])
+
+
+@st.composite
+def personal_events(draw: st.DrawFn) -> Recorded:
+    """One event in plain text, in the stream of a user."""
+    event = draw(events().filter(_plain))
+    return record([(draw(st.builds("user-{}".format, ids)), event)], after=draw(ids))[0]
