@@ -25,9 +25,9 @@ from service.web.queries import Parameters, moment, whole
 
 PAGE: Final = 100
 LARGEST_PAGE: Final = 1_000
-_STREAM: Final = re.compile(r"service|(?:user|session)-[1-9][0-9]{0,17}", re.ASCII)
-_NUMBER: Final = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
-_TEXT_KEY: Final = re.compile(r"[A-Za-z0-9:-]{1,100}", re.ASCII)
+_STREAM: Final = re.compile(r"service|(?:user|session)-[1-9][0-9]{0,17}")
+_NUMBER: Final = re.compile(r"[1-9][0-9]{0,17}")
+_TEXT_KEY: Final = re.compile(r"[A-Za-z0-9:-]{1,100}")
 _EVENT_PARAMETERS: Final = ("stream", "user", "type", "since", "until", "after", "before", "order", "limit")
 
 

@@ -13,7 +13,7 @@ from events.recorded import EPOCH
 from service.errors import Malformed
 
 LARGEST: Final = 2**63 - 1
-_WHOLE: Final = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
+_WHOLE: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
 class Parameters:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from msgspec import Struct
 
 from events.catalogue import BY_WIRE_NAME, AuditRead, LoginFailed
@@ -71,6 +72,8 @@ NO_ANSWER = [
     ("/events/x", 404),
     ("/events/999", 404),
     ("/events/99999999999999999999", 404),
+    ("/events?after=9999999999999999999", 400),
+    ("/events/9999999999999999999", 404),
 ]
 
 
@@ -392,11 +395,11 @@ async def test_a_look_is_one_event_for_five_minutes(tmp_path: Path) -> None:
 async def test_looks_of_two_admins_are_two_and_of_one_at_once_are_one(tmp_path: Path) -> None:
     async with web(tmp_path) as doors:
         token = await doors.admin()
+        principal = doors.house.gate.lookups.principal(token)
         async with trio.open_nursery() as nursery:
             for _ in range(10):
-                nursery.start_soon(shown, doors, "/events", token)
+                nursery.start_soon(doors.audit.looked, principal, "events")
         assert looks(doors) == ["events"]
-        principal = doors.house.gate.lookups.principal(token)
         other = Session(
             9, 9, "", principal.session.opened_at, principal.session.seen_at, principal.session.expires_at, ""
         )
@@ -424,6 +427,35 @@ async def test_nothing_is_shown_that_could_not_be_written_down(tmp_path: Path, m
         assert looks(doors) == ["events"]
 
 
+async def test_a_look_that_could_not_be_written_counts_for_nobody_who_waited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with web(tmp_path) as doors:
+        principal = doors.house.gate.lookups.principal(await doors.admin())
+        submit = doors.house.writer.submit
+
+        async def fail_once(*_: Any, **__: Any) -> None:
+            monkeypatch.setattr(doors.house.writer, "submit", submit)
+            await trio.testing.wait_all_tasks_blocked()
+            raise Unavailable("no room")
+
+        monkeypatch.setattr(doors.house.writer, "submit", fail_once)
+        outcomes: list[str] = []
+
+        async def look() -> None:
+            try:
+                await doors.audit.looked(principal, "events")
+                outcomes.append("shown")
+            except Unavailable:
+                outcomes.append("refused")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(look)
+            nursery.start_soon(look)
+        assert sorted(outcomes) == ["refused", "shown"]
+        assert looks(doors) == ["events"]
+
+
 async def test_what_is_remembered_of_looks_is_bounded(tmp_path: Path) -> None:
     async with web(tmp_path) as doors:
         token = await doors.admin()
@@ -437,6 +469,18 @@ async def test_what_is_remembered_of_looks_is_bounded(tmp_path: Path) -> None:
         assert len(looks(doors)) == before
         await doors.audit.looked(principal, "events/0")
         assert len(looks(doors)) == before + 1
+
+
+async def test_the_look_that_is_forgotten_first_is_the_oldest(tmp_path: Path) -> None:
+    async with web(tmp_path) as doors:
+        principal = doors.house.gate.lookups.principal(await doors.admin())
+        doors.audit._most_remembered = 2
+        for target in ("events/1", "events/2"):
+            await doors.audit.looked(principal, target)
+        doors.house.clock.pass_by(minutes=5)
+        for target in ("events/1", "events/3", "events/1"):
+            await doors.audit.looked(principal, target)
+        assert looks(doors) == ["events/1", "events/2", "events/1", "events/3"]
 
 
 async def test_a_clock_set_back_does_not_silence_the_audit(tmp_path: Path) -> None:
