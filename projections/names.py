@@ -2,7 +2,7 @@
 
 It makes names unique and findable while the names themselves stay sealed. It is the one projection that folds with
 keys: the tag is HMAC-SHA-256 of the prepared form, under a key of the service's own (RFC 2104). The prepared form
-stands, sealed, in the book, so that a newer Unicode table never changes a replay.
+stands, sealed, in the book: a replay gives the same with whatever Unicode tables come later.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What a projection is: a keyed pure fold over recorded events, and nothing else.
 
-The same fold runs in three places: inside the write transaction over the live read models, in memory for replays and
-time travel, and over a fresh table for a rebuild. It has no clock, no randomness and no I/O, and it never refuses: over
-any sequence of events at all it gives some documents.
+One fold serves everywhere: in the write transaction, in a replay or a look at the past in memory, and over the new
+table of a rebuild. It has no clock, no randomness and no I/O, and it never refuses: over any sequence of events at all
+it gives some documents.
 """
 
 from __future__ import annotations

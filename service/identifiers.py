@@ -1,7 +1,7 @@
 """What people type for themselves, checked against its rule and prepared for comparing.
 
 Names are kept as typed and compared prepared: PRECIS (RFC 8264, 8265, 8266), then NFKC and case folding until nothing
-changes. The prepared form is recorded with the event, so a newer Unicode table never changes a replay.
+changes. The prepared form is recorded with the event: a replay gives the same with whatever Unicode tables come later.
 """
 
 from collections.abc import Callable, Collection

@@ -12,7 +12,7 @@ __all__ = ["app", "invoke"]
 
 app: Final = App(
     name="gatebook",
-    help="An authentication service whose only truth is an append-only log of events.",
+    help="An authentication service that writes everything down, in a log that is only ever appended to.",
     help_epilogue="`gatebook COMMAND --help` says more, with examples. Exit codes are in docs/command-line.md.",
     help_format="plaintext",
     version=lambda: f"gatebook {version('gatebook')}",
