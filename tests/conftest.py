@@ -7,7 +7,13 @@ from hypothesis import settings
 
 # Helpers that assert get pytest's explanations too; test modules have them anyway.
 pytest.register_assert_rewrite(
-    "tests.desk", "tests.given", "tests.guards.edge", "tests.house", "tests.log_contract", "tests.read_model_contract"
+    "tests.cli.gatebook",
+    "tests.desk",
+    "tests.given",
+    "tests.guards.edge",
+    "tests.house",
+    "tests.log_contract",
+    "tests.read_model_contract",
 )
 
 # GATEBOOK_HYPOTHESIS=long looks for longer. No deadlines: how long an example takes says how busy the machine is.

@@ -94,8 +94,9 @@ def check_files(address: StoreAddress) -> Iterator[Check]:
         yield Check("master key", "ok", "comes from the settings, so it is in no file of ours")
     elif address.master_path.exists():
         yield _private("master key", address.master_path)
-    if address.path.exists():
-        yield _private("store file", address.path)
+    for name, path in (("store file", address.path), ("key file", address.keys_path)):
+        if path.exists():
+            yield _private(name, path)
 
 
 def _private(name: str, path: Path) -> Check:

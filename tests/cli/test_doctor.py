@@ -22,8 +22,8 @@ def test_all_is_well(gatebook: Gatebook) -> None:
     said = gatebook("doctor", "--json")
     assert (said.code, {one["state"] for one in said.objects}) == (0, {"ok"})
     assert set(by_name(said)) == {
-        "settings", "versions", "guards", "room", "master key", "store file", "store", "read models", "keys", "clock",
-        "port http", "port ws", "port metrics",
+        "settings", "versions", "guards", "room", "master key", "store file", "key file", "store", "read models",
+        "keys", "clock", "port http", "port ws", "port metrics",
     }  # fmt: skip
     assert "head at position 1" in by_name(said)["store"][1]
     assert "SQLite 3." in by_name(said)["versions"][1]
@@ -61,6 +61,23 @@ def test_a_master_key_that_others_can_read_is_told(gatebook: Gatebook) -> None:
     said = gatebook("doctor", "--json")
     assert (said.code, by_name(said)["master key"][0]) == (1, "fail")
     assert "chmod 600" in gatebook("doctor").out
+
+
+@pytest.mark.parametrize("file", ["gatebook.db", "gatebook.keys.db"])
+def test_a_store_that_others_can_read_is_a_warning(gatebook: Gatebook, file: str) -> None:
+    (gatebook.folder / file).chmod(0o640)
+    said = gatebook("doctor", "--json")
+    assert (said.code, [one["do"] for one in said.objects if one["state"] == "warn"]) == (
+        0,
+        [f"chmod 600 {gatebook.folder}/{file}"],
+    )
+
+
+def test_a_folder_that_cannot_be_written_to_is_told(gatebook: Gatebook, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Patched, since whoever runs the tests as root may write everywhere.
+    monkeypatch.setattr("service.cli.checks.os.access", lambda *_: False)
+    said = gatebook("doctor", "--json")
+    assert (said.code, by_name(said)["folder"][0]) == (1, "fail")
 
 
 def test_the_wrong_master_key_is_told(gatebook: Gatebook, monkeypatch: pytest.MonkeyPatch) -> None:
