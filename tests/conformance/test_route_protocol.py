@@ -160,10 +160,15 @@ async def test_a_refused_login_or_authentication_leaves_the_connection_as_it_was
     username = await registered(service)
     async with talk(service) as client:
         key = await client.log_in(username)
-        assert await client.refusal("login", username=username, password="wrong") == (401, [])
-        assert await client.refusal("authenticate", session_key="wrong") == (401, [])
-        assert await client.refusal("login", username=username) == (400, ["password"])
-        assert "error" in await client.call("update_profile", nickname=fresh("nick"))
+        refused = [
+            ("login", {"username": username, "password": "wrong"}, (401, [])),
+            ("authenticate", {"session_key": "wrong"}, (401, [])),
+            ("login", {"username": username}, (400, ["password"])),
+            ("nothing", {}, (404, [])),
+        ]
+        for route, data, refusal in refused:
+            assert await client.refusal(route, **data) == refusal
+            assert (await client.call("update_profile"))["error"] is False
         assert (await client.call("authenticate", session_key=key))["data"]["session_key"] == key
         assert (await client.call("logout"))["error"] is False
 

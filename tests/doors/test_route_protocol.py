@@ -145,6 +145,12 @@ def test_what_is_no_packet_is_answered_with_an_error_of_no_route(edition: Editio
     assert list(packet["data"]) == ["error_code", "error_message"]
 
 
+def test_the_sentence_says_why_it_is_no_packet() -> None:
+    sentences = {"[]": "not a JSON object", "{": "not valid JSON", "[" * 33: "nested deeper than 32 levels"}
+    for message, sentence in sentences.items():
+        assert sentence in refused(message)["data"]["error_message"]
+
+
 def test_as_deep_as_the_limit_is_taken() -> None:
     receipt = "[" * 31 + "]" * 31
     request = asked(f'{{"route":"auth.logout","receipt":{receipt}}}')

@@ -247,6 +247,18 @@ async def test_where_a_login_came_from_stands_in_the_book(
             assert agent == noted
 
 
+async def test_a_connection_notes_that_its_session_is_used_once_it_has_answered(tmp_path: Path) -> None:
+    async with inside(tmp_path) as found, served(found) as edge, client(edge) as socket:
+        key = await log_in(conversation(found))
+        found.clock.pass_by(hours=1)
+        await socket.send_message(packet("authenticate", session_key=key))
+        assert "2026-11-21T12:00:00Z" in await socket.get_message()
+        # The next request is taken when that is done.
+        await socket.send_message(packet("authenticate", session_key=key))
+        assert "2026-11-21T13:00:00Z" in await socket.get_message()
+        assert told(found).count("session.seen") == 1
+
+
 async def test_a_stop_answers_what_was_taken_and_says_1001(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with inside(tmp_path) as found, served(found) as edge, client(edge) as socket:
         taken, release = trio.Event(), trio.Event()
