@@ -474,13 +474,13 @@ async def test_what_is_remembered_of_looks_is_bounded(tmp_path: Path) -> None:
 async def test_the_look_that_is_forgotten_first_is_the_oldest(tmp_path: Path) -> None:
     async with web(tmp_path) as doors:
         principal = doors.house.gate.lookups.principal(await doors.admin())
-        doors.audit._most_remembered = 2
+        doors.audit._most_remembered = 3
         for target in ("events/1", "events/2"):
             await doors.audit.looked(principal, target)
         doors.house.clock.pass_by(minutes=5)
-        for target in ("events/1", "events/3", "events/1"):
+        for target in ("events/1", "events/3", "events/4", "events/1"):
             await doors.audit.looked(principal, target)
-        assert looks(doors) == ["events/1", "events/2", "events/1", "events/3"]
+        assert looks(doors) == ["events/1", "events/2", "events/1", "events/3", "events/4"]
 
 
 async def test_a_clock_set_back_does_not_silence_the_audit(tmp_path: Path) -> None:
