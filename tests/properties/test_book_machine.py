@@ -58,7 +58,7 @@ from tests import given
 from tests.desk import Desk, orders
 from tests.house import Clock
 
-NAMES: Final = ("Zaphod", "Trillian", "Marvin")
+NAMES: Final = ("Zaphod", "Trillian", "Marvin", "Arthur", "Fenchurch")
 MOST_SESSIONS: Final = 3
 LIFETIME: Final = timedelta(hours=1)
 NOBODY: Final = 1_000_000
@@ -210,7 +210,9 @@ def look(book: BookMachine, asked: Asked) -> Command:
 NUMBER: Final = st.integers(0, 5)
 ONE: Final = st.builds(
     Asked,
-    st.sampled_from([*KINDS, "register", "log_in", "log_in", "log_in", "deactivate", "set_level"]),
+    st.sampled_from(
+        [*KINDS, "register", "register", "log_in", "log_in", "log_in", "rename", "deactivate", "set_level"]
+    ),
     NUMBER,
     NUMBER,
     NUMBER,
@@ -261,9 +263,9 @@ class BookMachine(RuleBasedStateMachine):
         return sessions[number % len(sessions)] if sessions else None
 
     def taking(self, kind: NameKind, number: int) -> Taking:
-        """One of three names of a kind, in one of two cases."""
-        name = NAMES[number % 3] + ("@example.org" if kind == "email" else "")
-        typed = name.upper() if number >= 3 else name
+        """One of the names of a kind; there is one that is written in two ways."""
+        name = NAMES[number % len(NAMES)] + ("@example.org" if kind == "email" else "")
+        typed = name.upper() if number >= len(NAMES) else name
         return Taking(typed, typed.lower(), self.desks[0].book.tag(kind, typed.lower()))
 
     def open_desk(self) -> Desk:
@@ -277,9 +279,8 @@ class BookMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         """Most of what can happen needs somebody to happen to."""
-        some = [Asked("register", 0, 0, 1), Asked("register", 1, 1, 0), Asked("log_in", 0, 0, 2)]
-        self.ask(some[:2], 0, None)
-        self.ask(some[2:], 1, None)
+        self.ask([Asked("register", 0, 0, 1), Asked("register", 1, 1, 0)], 0, None)
+        self.ask([Asked("log_in", 0, 0, 2), Asked("log_in", 1, 0, 2)], 1, None)
 
     @rule(asked=st.lists(ONE, min_size=1, max_size=8), desk=DESK, span=SPAN)
     def ask_at_once(self, asked: Sequence[Asked], desk: int, span: timedelta) -> None:
@@ -298,6 +299,19 @@ class BookMachine(RuleBasedStateMachine):
         """A batch while a fold or the store has a fault."""
         self.clock.now += span
         self.ask(asked, desk, trouble)
+
+    @rule(who=NUMBER, desk=DESK, trouble=st.sampled_from([COMMITS_FAIL, ("names", UserRegistered)]))
+    def register_in_vain_and_elsewhere(self, who: int, desk: int, trouble: Any) -> None:
+        """A registration that fails at one process, and takes the same position at the other."""
+        asked = [Asked("register", who, who, 0)]
+        self.ask(asked, desk, trouble)
+        self.ask(asked, 1 - desk, None)
+
+    @rule(who=NUMBER, admin=NUMBER, desk=DESK)
+    def look_for_admins_while_a_fold_waits(self, who: int, admin: int, desk: int) -> None:
+        """A neighbour's look makes a fold happen, and fail, that had been left for later."""
+        asked = [Asked("see", who, 0, 0), Asked("set_level", admin, 0, 0)]
+        self.ask(asked, desk, ("users", SessionSeen))
 
     def ask(self, asked: Sequence[Asked], desk: int, trouble: Any) -> None:
         commands = [KINDS[one.kind](self, one) for one in asked]
