@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from events.catalogue import CloseReason, SessionClosed, SessionSeen
+from service.decisions.command import Proposed
 from service.decisions.sessions import EndSession, ExpireSessions, SeeSession
 from service.errors import Unauthenticated
 from tests.given import A_DAY, START, Given, given, on, opened, registered
@@ -95,7 +96,7 @@ IDLE = 3 * AN_HOUR
 
 
 @pytest.mark.parametrize(("unseen", "noted"), [(IDLE - A_MOMENT, SEEN), (IDLE, [])], ids=["just in time", "too late"])
-def test_a_session_that_was_idle_for_too_long_is_in_use_no_more(unseen: timedelta, noted: list[Given]) -> None:
+def test_a_session_that_was_idle_for_too_long_is_in_use_no_more(unseen: timedelta, noted: list[Proposed]) -> None:
     given([ADA, opened(user=1), unseen]).when(SeeSession(2, AN_HOUR, IDLE)).then(noted)
 
 
