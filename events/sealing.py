@@ -7,7 +7,8 @@ model copied it to.
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
+from base64 import b64encode
+from binascii import a2b_base64
 from collections.abc import Callable
 from os import urandom
 from typing import Final, Protocol, TypeVar
@@ -52,7 +53,7 @@ def open_value(value: Personal, key_of: KeyFinder) -> str:
     if isinstance(value, str):
         return value
     try:
-        box = b64decode(value.box, validate=True)
+        box = a2b_base64(value.box, strict_mode=True)
         opened = key_of(value.subject).decrypt(
             box[:NONCE_BYTES], box[NONCE_BYTES:], _bound_to(value.stream, value.position, value.field)
         )

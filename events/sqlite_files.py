@@ -43,8 +43,10 @@ def busy(path: str | Path) -> StoreBusyError:
     return StoreBusyError(f"Another process kept {path} locked for more than {BUSY_TIMEOUT_MS // 1000} seconds.")
 
 
-def translated(error: apsw.Error, path: str | Path) -> StoreError:
-    """What an apsw error means: one of our store errors, with one clear sentence."""
+def translated(error: apsw.Error | UnicodeDecodeError, path: str | Path) -> StoreError:
+    """What an error of apsw means: one of our store errors, with one clear sentence."""
+    if isinstance(error, UnicodeDecodeError):
+        return UnreadableTextError(f"{path} holds text that is not UTF-8; `gatebook verify` says where.")
     # The order matters: a failed sync is an I/O error too, and must not pass for one that may be tried again.
     if getattr(error, "extendedresult", None) in _SYNC_FAILURES:
         return DurabilityError(f"Syncing {path} to disk failed; what is on disk is unknown, so the process must end.")
@@ -64,10 +66,8 @@ def translating(path: str | Path) -> Iterator[None]:
     """A block in which apsw's errors become ours."""
     try:
         yield
-    except apsw.Error as error:
+    except (apsw.Error, UnicodeDecodeError) as error:
         raise translated(error, path) from error
-    except UnicodeDecodeError as error:
-        raise UnreadableTextError(f"{path} holds text that is not UTF-8; `gatebook verify` says where.") from error
 
 
 def connect(path: Path, kind: FileKind, *, create: bool, vfs: str | None = None) -> apsw.Connection:

@@ -17,7 +17,7 @@ import msgspec
 from events.errors import NewerStoreError, OlderStoreError
 from events.log import Transaction
 from events.sqlite import SQLiteTransaction
-from events.sqlite_files import MAX_ROWS_A_STATEMENT, translating, value_rows
+from events.sqlite_files import MAX_ROWS_A_STATEMENT, translated, translating, value_rows
 from projections.projection import AnyProjection, IndexValue
 from projections.store import PAGE, Change, ReadModelState, Row
 
@@ -146,6 +146,10 @@ class SQLiteReadModels:
         self.path = path
         self.projections = tuple(projections)
         self._revisions = {projection.name: projection.revision for projection in self.projections}
+        self._point = {
+            projection.name: f"SELECT document FROM {table_of(projection)} WHERE key = ?"  # noqa: S608 - our own table names
+            for projection in self.projections
+        }
 
     def create(self) -> None:
         """Makes the tables of a new book, inside a write transaction; those that are there stay as they are."""
@@ -187,11 +191,11 @@ class SQLiteReadModels:
         known = stored_key(projection, key)
         if known is None:
             return None
-        with translating(self.path):
-            document = self.connection.execute(
-                f"SELECT document FROM {table_of(projection)} WHERE key = ?",  # noqa: S608 - our own table names
-                (known,),
-            ).get
+        # Every check of every session comes this way: no context manager, no text put together anew.
+        try:
+            document = self.connection.execute(self._point[projection.name], (known,)).get
+        except (apsw.Error, UnicodeDecodeError) as error:
+            raise translated(error, self.path) from error
         return None if document is None else document.encode()
 
     def find(
