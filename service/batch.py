@@ -173,7 +173,7 @@ class BatchRunner:
                     return [
                         Unavailable(f"the clock is {behind:.0f} s behind the last entry of the book") for _ in orders
                     ]
-                batch.load([one.command.reads() for one in orders])
+                batch.load([declared(one) for one in orders])
                 outcomes = [batch.decide(one) for one in orders]
                 batch.write()
                 self.strays += batch.strays
@@ -307,6 +307,18 @@ class _Batch:
             self.strays += 1
             known = self._versions[stream] = self._transaction.versions((stream,)).get(stream, 0)
         return known
+
+
+def declared(one: Order) -> Reads:
+    """What the order's command says it will read; nothing, where a fault of ours keeps it from saying.
+
+    Its decision then reads for itself, and meets the same fault where it is that one command's alone.
+    """
+    try:
+        return one.command.reads()
+    except Exception:
+        log.exception("command_failed", command_id=one.command_id, door=one.door)
+        return Reads()
 
 
 def raised(outcome: Outcome) -> tuple[Recorded, ...]:

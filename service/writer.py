@@ -206,7 +206,11 @@ class Writer:
 
     def _deliver(self, batch: list[_Waiting], told: BatchTold, trouble: str | None) -> None:
         self._set_trouble(trouble)
-        self._observer(told)
+        try:
+            self._observer(told)
+        except Exception:
+            # Whoever only looks on keeps nobody from an answer.
+            log.exception("observer_failed")
         for item, outcome in zip(batch, told.outcomes, strict=True):
             self._answer(item, outcome)
 

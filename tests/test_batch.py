@@ -143,6 +143,19 @@ def test_two_processes_write_in_turn_each_over_what_the_other_left(open_desk: Ca
 # A fault in one command
 
 
+class CannotSay(Faulty, frozen=True):
+    """A command with a fault in what it says that it will read."""
+
+    def reads(self) -> Reads:
+        raise KeyError("a fault in the declaration")
+
+
+def test_a_fault_in_what_a_command_will_read_refuses_that_command_alone(desk: Desk) -> None:
+    outcomes = desk.run(desk.register("ada"), CannotSay(), desk.register("grace"))
+    assert kinds(outcomes) == ["ok", "InternalError", "ok"]
+    assert desk.head() == 2
+
+
 def test_a_fault_in_a_decision_refuses_that_command_alone(desk: Desk) -> None:
     outcomes = desk.run(desk.register("ada"), Faulty(), desk.register("grace"))
     assert kinds(outcomes) == ["ok", "InternalError", "ok"]

@@ -265,6 +265,17 @@ async def test_observers_hear_of_a_batch_before_its_callers() -> None:
         assert isinstance(told.outcomes[1], Conflict)
 
 
+async def test_an_observer_that_fails_keeps_nobody_from_an_answer() -> None:
+    def fails(_: BatchTold) -> None:
+        raise KeyError("a fault of an onlooker")
+
+    async with running(observer=fails) as desk:
+        await desk.say("a")
+        desk.runner.let_go()
+        await desk.until_answered("a")
+        assert isinstance(desk.answers["a"], tuple)
+
+
 async def test_what_goes_behind_lets_every_other_command_go_first() -> None:
     async with running() as desk:
         await desk.say("first")
