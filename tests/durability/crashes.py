@@ -18,7 +18,7 @@ from pathlib import Path
 import trio
 
 from tests.durability.audit import audit
-from tests.durability.doors import BusyError, Door, GoneError, HTTPDoor, RouteDoor
+from tests.durability.doors import BusyError, Door, GoneError, HTTPDoor, RefusedError, RouteDoor
 from tests.durability.people import Person
 from tests.durability.process import Service
 
@@ -102,6 +102,8 @@ class Crowd:
         except GoneError:
             if up is self._up and up.is_set():
                 person.wrong.append(f"{person.username} lost the connection to a living service")
+        except RefusedError as refusal:
+            person.wrong.append(f"{person.username}, back again, was refused with {refusal.code}")
 
     async def _wait(self) -> None:
         if self._up.is_set():
@@ -182,6 +184,7 @@ async def _look(service: Service, crowd: Crowd, report: Report, folder: Path) ->
     for person in crowd.people:
         report.wrong += person.wrong
         person.wrong.clear()
+    report.wrong += service.errors()
     report.answers = sum(person.answers for person in crowd.people)
     # Not needed any more, and a long run makes many.
     shutil.rmtree(folder)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any, Protocol
 
-import httpx
+import h11
 import trio
-from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, connect_websocket_url
+from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, wrap_client_stream
 
 from tests.durability.process import Service
 
 PATIENCE = 15.0
 TRY_AGAIN_LATER = 1013
+UNAVAILABLE = 503
+FIRST_REFUSAL = 400
 
 
 class GoneError(Exception):
@@ -52,7 +54,9 @@ class HTTPDoor:
     ended_by_login: str | None = None
 
     def __init__(self, service: Service) -> None:
-        self._client = httpx.AsyncClient(base_url=service.http, timeout=PATIENCE, trust_env=False)
+        self._address = service.http.removeprefix("http://")
+        self._stream: trio.SocketStream | None = None
+        self._http = h11.Connection(h11.CLIENT)
 
     async def register(self, username: str, nickname: str, password: str) -> None:
         await self._ask(
@@ -77,19 +81,54 @@ class HTTPDoor:
         return str((await self._ask("GET", "/api/session", token))["user"]["username"])
 
     async def close(self) -> None:
-        await self._client.aclose()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await trio.aclose_forcefully(stream)
 
     async def _ask(self, method: str, path: str, token: str | None = None, body: object = None) -> Any:
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         try:
-            answer = await self._client.request(method, path, json=body, headers=headers)
-        except httpx.TransportError as error:
+            with trio.fail_after(PATIENCE):
+                status, content = await self._exchange(
+                    method, path, token, b"" if body is None else json.dumps(body).encode()
+                )
+        except (OSError, trio.BrokenResourceError, h11.RemoteProtocolError, trio.TooSlowError) as error:
+            await self.close()
             raise GoneError from error
-        if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+        if status == UNAVAILABLE:
             raise BusyError
-        if not answer.is_success:
-            raise RefusedError(answer.status_code)
-        return answer.json() if answer.content else None
+        if status >= FIRST_REFUSAL:
+            raise RefusedError(status)
+        return json.loads(content) if content else None
+
+    async def _exchange(self, method: str, path: str, token: str | None, body: bytes) -> tuple[int, bytes]:
+        if self._stream is None:
+            host, _, port = self._address.rpartition(":")
+            self._stream = await trio.open_tcp_stream(host, int(port))
+            self._http = h11.Connection(h11.CLIENT)
+        headers = [("Host", self._address), ("Content-Length", str(len(body))), ("Content-Type", "application/json")]
+        if token is not None:
+            headers.append(("Authorization", f"Bearer {token}"))
+        said = (h11.Request(method=method, target=path, headers=headers), h11.Data(data=body), h11.EndOfMessage())
+        await self._stream.send_all(b"".join(self._http.send(event) or b"" for event in said))
+        status, content = 0, b""
+        while True:
+            event = self._http.next_event()
+            match event:
+                case h11.NEED_DATA:
+                    self._http.receive_data(await self._stream.receive_some())
+                case h11.Response():
+                    status = event.status_code
+                case h11.Data():
+                    content += event.data
+                case h11.EndOfMessage():
+                    break
+                case _:
+                    raise trio.BrokenResourceError("it was closed before an answer came")
+        if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
+            self._http.start_next_cycle()
+        else:
+            await self.close()
+        return status, content
 
 
 class RouteDoor:
@@ -97,9 +136,10 @@ class RouteDoor:
 
     def __init__(self, service: Service, nursery: trio.Nursery) -> None:
         self.ended_by_login: str | None = None
-        self._url = f"{service.ws}/auth/v2"
+        self._address = service.ws.removeprefix("ws://")
         self._nursery = nursery
         self._socket: WebSocketConnection | None = None
+        self._stream: trio.SocketStream | None = None
 
     async def register(self, username: str, nickname: str, password: str) -> None:
         await self._call("register", username=username, nickname=nickname, password=password)
@@ -128,27 +168,32 @@ class RouteDoor:
         return str(answer["user"]["username"])
 
     async def close(self) -> None:
-        if self._socket is not None:
-            # Its own farewell waits for an answer, and a dead service gives none.
-            await trio.aclose_forcefully(self._socket._stream)
-            self._socket = None
+        stream, self._stream, self._socket = self._stream, None, None
+        if stream is not None:
+            # A farewell would wait for an answer, and a dead service gives none.
+            await trio.aclose_forcefully(stream)
 
     async def _call(self, route: str, **data: str) -> Any:
         try:
             with trio.fail_after(PATIENCE):
-                if self._socket is None:
-                    self.ended_by_login = None
-                    self._socket = await connect_websocket_url(self._nursery, self._url)
-                await self._socket.send_message(json.dumps({"route": f"auth.{route}", "receipt": 1, "data": data}))
-                answer = json.loads(await self._socket.get_message())
+                socket = self._socket or await self._connect()
+                await socket.send_message(json.dumps({"route": f"auth.{route}", "receipt": 1, "data": data}))
+                answer = json.loads(await socket.get_message())
         except ConnectionClosed as closed:
-            self._socket = None
+            await self.close()
             if closed.reason is not None and closed.reason.code == TRY_AGAIN_LATER:
                 raise BusyError from closed
             raise GoneError from closed
         except (OSError, HandshakeError, trio.TooSlowError) as error:
-            self._socket = None
+            await self.close()
             raise GoneError from error
         if answer.get("error", False):
             raise RefusedError(answer["data"]["error_code"])
         return answer.get("data")
+
+    async def _connect(self) -> WebSocketConnection:
+        self.ended_by_login = None
+        host, _, port = self._address.rpartition(":")
+        self._stream = await trio.open_tcp_stream(host, int(port))
+        self._socket = await wrap_client_stream(self._nursery, self._stream, self._address, "/auth/v2")
+        return self._socket

@@ -97,6 +97,10 @@ class Service:
         """What it said on stderr."""
         return self._log.read_text()
 
+    def errors(self) -> list[str]:
+        """The lines of its log that tell of a fault."""
+        return [line for line in self.log().splitlines() if '"level": "error"' in line or "Traceback" in line]
+
     async def _told(self, name: str) -> dict[str, str]:
         assert self._process is not None
         assert self._process.stdout is not None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import apsw
@@ -12,77 +11,12 @@ import trio
 
 from events.errors import DurabilityError
 from events.recorded import Recorded
-from service.batch import BatchRunner
-from service.book import Book, open_book
+from service.book import open_book
 from service.errors import Unavailable
-from service.writer import Writer
-from tests.durability.disk import Act, Disk, Image, Platter, noting
+from tests.durability.desk import CALLERS, EACH, WALS, Desk, desk
+from tests.durability.disk import Act, Image, Platter, noting
 from tests.durability.look import Part, connection, faults, laid_out
 from tests.durability.traffic import Traffic
-
-CALLERS = 12
-EACH = 4
-WALS: dict[Part, str] = {"log": "gatebook.db-wal", "keys": "gatebook.keys.db-wal"}
-
-
-class Desk:
-    """A writer over a noted disk; `register` gives what was answered, and notes when."""
-
-    def __init__(self, disk: Disk, writer: Writer, traffic: Traffic) -> None:
-        self.disk = disk
-        self.writer = writer
-        self._traffic = traffic
-        self.answered: list[tuple[int, tuple[Recorded, ...]]] = []
-        self.ended = 0
-        """How many acts there were when the writer had ended."""
-
-    async def register(self) -> tuple[Recorded, ...]:
-        command = self._traffic.registration().command
-        recorded = await self.writer.submit(command, actor="somebody", door="a-door")
-        self.answered.append((self.disk.now(), recorded))
-        return recorded
-
-    async def register_many(self) -> None:
-        async def caller() -> None:
-            for _ in range(EACH):
-                await self.register()
-
-        async with trio.open_nursery() as nursery:
-            for _ in range(CALLERS):
-                nursery.start_soon(caller)
-
-    def events(self) -> list[Recorded]:
-        return [one for _, recorded in self.answered for one in recorded]
-
-
-@asynccontextmanager
-async def desk(folder: Path, disk: Disk, *, syncing: dict[Part, str] | None = None) -> AsyncIterator[Desk]:
-    """A writer at work in a folder of its own until the block ends."""
-    address = laid_out({}, folder)
-    book = open_book(address, create=True, vfs=disk.name)
-    owns: list[Book] = []
-
-    def runner() -> BatchRunner:
-        own = open_book(address, vfs=disk.name)
-        owns.append(own)
-        for part, level in (syncing or {}).items():
-            connection(own, part).pragma("synchronous", level)
-        return BatchRunner(own)
-
-    writer = Writer(runner, batch_size=5, most_waiting=1_000, observer=lambda _: None)
-    at_desk = Desk(disk, writer, Traffic(book, seed=1))
-    try:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(writer.run)
-            yield at_desk
-            nursery.cancel_scope.cancel()
-    finally:
-        at_desk.ended = disk.now()
-        # A writer that had to end leaves its book as it is: the process would be gone.
-        for own in owns:
-            for part in WALS:
-                connection(own, part).close()
-        book.close()
 
 
 def images(at_desk: Desk) -> list[tuple[list[Recorded], Image]]:
