@@ -5,6 +5,7 @@ Its arguments are the folder of the store and the place to stop at. It says `hol
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from pathlib import Path
@@ -16,33 +17,34 @@ from tests.durability.disk import Act, noting
 from tests.durability.look import address_in
 from tests.durability.traffic import Traffic
 
+HOLDING: Final = b"holding\n"
 Place = Literal["keys written", "entries written", "commit unsynced"]
 PLACES: Final[tuple[Place, ...]] = get_args(Place)
 
 
 def hold() -> NoReturn:
     """Says that it is there, and is there until it is killed."""
-    print("holding", flush=True)  # noqa: T201 - whoever started it waits for the word
+    os.write(sys.stdout.fileno(), HOLDING)
     threading.Event().wait()
     raise AssertionError("nobody ends this wait")
 
 
 def main(folder: Path, place: str) -> None:
     """Registers two people in one batch, and stops there."""
-    with noting() as disk:
-        book: Book = open_book(address_in(folder), vfs=disk.name)
-        traffic = Traffic(book, seed=99)
-        orders = [traffic.registration(), traffic.registration()]
-        match place:
-            case "keys written":
-                keep = book.keyring.keep
-                setattr(book.keyring, "keep", lambda keys: (keep(keys), hold()))  # noqa: B010 - a method, for this one batch
-            case "entries written":
-                setattr(book.log, "_commit", hold)  # noqa: B010 - as above
-            case _:
-                # Valid frames with a commit's mark lie in the write-ahead log then, of which no index knows.
-                disk.failing = _holding_at_the_sync
-        traffic.run(orders)
+    disk = noting()
+    book: Book = open_book(address_in(folder), vfs=disk.name)
+    traffic = Traffic(book, seed=99)
+    orders = [traffic.registration(), traffic.registration()]
+    match place:
+        case "keys written":
+            keep = book.keyring.keep
+            setattr(book.keyring, "keep", lambda keys: (keep(keys), hold()))  # noqa: B010 - a method, for this one batch
+        case "entries written":
+            setattr(book.log, "_commit", hold)  # noqa: B010 - as above
+        case _:
+            # Valid frames with a commit's mark lie in the write-ahead log then, of which no index knows.
+            disk.failing = _holding_at_the_sync
+    traffic.run(orders)
 
 
 def _holding_at_the_sync(act: Act) -> int | None:

@@ -39,10 +39,10 @@ def wrong(at_desk: Desk, folder: Path) -> list[str]:
 
 
 async def test_no_answer_precedes_the_sync_that_covers_it(tmp_path: Path) -> None:
-    with noting() as disk:
-        async with desk(tmp_path / "store", disk) as at_desk:
-            await at_desk.register_many()
-            syncs = sum(act.file == WALS["log"] and act.kind in {"sync", "folder"} for act in disk.acts)
+    disk = noting()
+    async with desk(tmp_path / "store", disk) as at_desk:
+        await at_desk.register_many()
+        syncs = sum(act.file == WALS["log"] and act.kind in {"sync", "folder"} for act in disk.acts)
 
     assert len(at_desk.answered) == CALLERS * EACH
     assert wrong(at_desk, tmp_path) == []
@@ -52,9 +52,9 @@ async def test_no_answer_precedes_the_sync_that_covers_it(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("part", "expected"), [("log", "is lost"), ("keys", "does not open")])
 async def test_answers_of_a_store_that_does_not_sync_are_found_out(tmp_path: Path, part: Part, expected: str) -> None:
-    with noting() as disk:
-        async with desk(tmp_path / "store", disk, syncing={part: "off"}) as at_desk:
-            await at_desk.register_many()
+    disk = noting()
+    async with desk(tmp_path / "store", disk, syncing={part: "off"}) as at_desk:
+        await at_desk.register_many()
 
     assert any(expected in sentence for sentence in wrong(at_desk, tmp_path))
 
@@ -77,7 +77,8 @@ async def test_a_sync_that_fails_ends_the_writer_and_is_not_tried_again(tmp_path
         except Unavailable as refusal:
             refused.append(refusal.reason)
 
-    with noting() as disk, pytest.RaisesGroup(DurabilityError):
+    disk = noting()
+    with pytest.RaisesGroup(DurabilityError):
         async with desk(tmp_path / "store", disk) as at_desk, trio.open_nursery() as nursery:
             await at_desk.register_many()
             disk.failing = failing
@@ -105,18 +106,18 @@ def test_a_checkpoint_whose_sync_fails_loses_nothing(tmp_path: Path) -> None:
         failed.append(act)
         return apsw.SQLITE_IOERR_FSYNC
 
-    with noting() as disk:
-        book = open_book(laid_out({}, tmp_path / "store"), create=True, vfs=disk.name)
-        connection(book, "log").pragma("wal_autocheckpoint", 20)
-        disk.failing = failing
-        traffic = Traffic(book, seed=5)
-        for _ in range(30):
-            # The commit before the checkpoint stands, and SQLite goes on; that an exception comes out of it is apsw's.
-            with suppress(DurabilityError):
-                traffic.batch()
-        platter = Platter()
-        platter.play(disk.acts)
-        book.close()
+    disk = noting()
+    book = open_book(laid_out({}, tmp_path / "store"), create=True, vfs=disk.name)
+    connection(book, "log").pragma("wal_autocheckpoint", 20)
+    disk.failing = failing
+    traffic = Traffic(book, seed=5)
+    for _ in range(30):
+        # The commit before the checkpoint stands, and SQLite goes on; that an exception comes out of it is apsw's.
+        with suppress(DurabilityError):
+            traffic.batch()
+    platter = Platter()
+    platter.play(disk.acts)
+    book.close()
 
     assert len(failed) == 3
     assert faults(laid_out(platter.cut(), tmp_path / "after"), traffic.answered) == []

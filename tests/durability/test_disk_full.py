@@ -33,20 +33,20 @@ async def test_what_cannot_be_written_is_refused_until_it_can(
     def failing(act: Act) -> int | None:
         return code if full and act.kind == "write" and act.file == WALS[part] else None
 
-    with noting() as disk:
-        async with desk(tmp_path / "store", disk) as at_desk:
-            await at_desk.register_many()
-            disk.failing = failing
-            for _ in range(3):
-                with pytest.raises(Unavailable) as refused:
-                    await at_desk.register()
-            reads = at_desk.book.log.head().position
-            full = False
-            await at_desk.writer.writes_again()
-            await at_desk.register_many()
-            address = at_desk.address
+    disk = noting()
+    async with desk(tmp_path / "store", disk) as at_desk:
+        await at_desk.register_many()
+        disk.failing = failing
+        for _ in range(3):
+            with pytest.raises(Unavailable) as refused:
+                await at_desk.register()
+        reads = at_desk.book.log.head().position
+        full = False
+        await at_desk.writer.writes_again()
+        await at_desk.register_many()
+        address = at_desk.address
 
-        wrong = faults(address, at_desk.events())
+    wrong = faults(address, at_desk.events())
 
     assert wrong == []
     assert str(address.path.parent) in refused.value.reason

@@ -39,19 +39,19 @@ class Told:
 def told(folder: Path, seed: int, batches: int = BATCHES, syncing: dict[Part, str] | None = None) -> Told:
     """A run from an empty folder on."""
     folder.mkdir()
-    with noting() as disk:
-        book = open_book(address_in(folder), create=True, vfs=disk.name)
-        for part in PARTS:
-            connection(book, part).pragma("wal_autocheckpoint", SMALL)
-        for part, level in (syncing or {}).items():
-            connection(book, part).pragma("synchronous", level)
-        traffic = Traffic(book, seed)
-        answers = []
-        for _ in range(batches):
-            recorded = traffic.batch()
-            answers.append((disk.now(), recorded))
-        entries = book.log.entries(Query(limit=100_000))
-        book.close()
+    disk = noting()
+    book = open_book(address_in(folder), create=True, vfs=disk.name)
+    for part in PARTS:
+        connection(book, part).pragma("wal_autocheckpoint", SMALL)
+    for part, level in (syncing or {}).items():
+        connection(book, part).pragma("synchronous", level)
+    traffic = Traffic(book, seed)
+    answers = []
+    for _ in range(batches):
+        recorded = traffic.batch()
+        answers.append((disk.now(), recorded))
+    entries = book.log.entries(Query(limit=100_000))
+    book.close()
     return Told(disk, answers, entries)
 
 

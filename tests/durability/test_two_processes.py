@@ -16,7 +16,7 @@ import trio.testing
 from service.errors import Unavailable
 from tests.durability.desk import CALLERS, EACH, desk
 from tests.durability.disk import noting
-from tests.durability.holder import PLACES
+from tests.durability.holder import HOLDING, PLACES
 from tests.durability.look import faults
 
 PATIENCE = 30.0
@@ -30,7 +30,7 @@ async def holder(folder: Path, place: str) -> AsyncIterator[trio.Process]:
     assert process.stdout is not None
     try:
         with trio.fail_after(PATIENCE):
-            assert await process.stdout.receive_some() == b"holding\n"
+            assert await process.stdout.receive_some() == HOLDING
         yield process
     finally:
         with trio.CancelScope(shield=True):
@@ -41,16 +41,16 @@ async def holder(folder: Path, place: str) -> AsyncIterator[trio.Process]:
 
 @pytest.mark.parametrize("place", PLACES)
 async def test_whoever_waits_goes_on_when_the_holder_of_the_lock_is_killed(tmp_path: Path, place: str) -> None:
-    with noting() as disk:
-        async with desk(tmp_path / "store", disk) as at_desk:
-            await at_desk.register_many()
-            async with holder(at_desk.address.path.parent, place) as other, trio.open_nursery() as nursery:
-                nursery.start_soon(at_desk.register_many)
-                await trio.testing.wait_all_tasks_blocked()
-                assert len(at_desk.answered) == CALLERS * EACH
-                other.send_signal(signal.SIGKILL)
-                assert await other.wait() == -signal.SIGKILL
-        wrong = faults(at_desk.address, at_desk.events())
+    disk = noting()
+    async with desk(tmp_path / "store", disk) as at_desk:
+        await at_desk.register_many()
+        async with holder(at_desk.address.path.parent, place) as other, trio.open_nursery() as nursery:
+            nursery.start_soon(at_desk.register_many)
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(at_desk.answered) == CALLERS * EACH
+            other.send_signal(signal.SIGKILL)
+            assert await other.wait() == -signal.SIGKILL
+    wrong = faults(at_desk.address, at_desk.events())
 
     assert wrong == []
     # The positions that the dead process had taken were given out again.
@@ -62,18 +62,18 @@ async def test_a_holder_that_is_only_stopped_is_waited_for_no_longer_than_the_bo
 ) -> None:
     monkeypatch.setattr("events.sqlite.BUSY_TIMEOUT_MS", 50)
     monkeypatch.setattr("service.writer.PROBE_SECONDS", 0.02)
-    with noting() as disk:
-        async with desk(tmp_path / "store", disk) as at_desk:
-            await at_desk.register()
-            async with holder(at_desk.address.path.parent, "entries written") as other:
-                with pytest.raises(Unavailable) as refused:
-                    await at_desk.register()
-                assert at_desk.book.log.head().position == 1
-                other.send_signal(signal.SIGKILL)
-                await other.wait()
-                await at_desk.writer.writes_again()
-            await at_desk.register()
-        wrong = faults(at_desk.address, at_desk.events())
+    disk = noting()
+    async with desk(tmp_path / "store", disk) as at_desk:
+        await at_desk.register()
+        async with holder(at_desk.address.path.parent, "entries written") as other:
+            with pytest.raises(Unavailable) as refused:
+                await at_desk.register()
+            assert at_desk.book.log.head().position == 1
+            other.send_signal(signal.SIGKILL)
+            await other.wait()
+            await at_desk.writer.writes_again()
+        await at_desk.register()
+    wrong = faults(at_desk.address, at_desk.events())
 
     assert wrong == []
     assert "locked" in refused.value.reason
