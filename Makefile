@@ -4,7 +4,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve test check lint bench lock clean
+.PHONY: help serve test check lint bench crash lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -38,6 +38,9 @@ lint: $(VENV)/.check ## Formatting, linters, types and imports, without the test
 
 bench: $(VENV)/.test ## Measure, and print ratios (options: ARGS="…")
 	$(BIN)/python -m benchmarks $(ARGS)
+
+crash: $(VENV)/.test ## Kill a busy service again and again, and look for what was lost (options: ARGS="--rounds 100 --seconds 5")
+	$(BIN)/python -m tests.durability.crashes $(ARGS)
 
 # The widest set is solved first and the others are held to it, so that a package has one version in all three.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
