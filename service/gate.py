@@ -105,9 +105,12 @@ class Gate:
             user = self.lookups.account(tag)
             # An account is throttled as one, whichever of its names is typed; a name of nobody is throttled likewise.
             account = tag if user is None else f"user {user.id}"
-            limits = await self._attempts.admitted(client, account)
+            await self._attempts.admitted(client, account)
             encoded = None if user is None else self.lookups.opened(user.password_hash)
             verified = await self._passwords.verify(encoded, prepared, account or identifier)
+            # Attempts that come at once wait for their turn here; failures of those before may have used up the free
+            # ones meanwhile. Then nothing is said about the password: a burst gets no more guesses than a queue.
+            limits = await self._attempts.admitted(client, account)
             if user is None or not verified.matches or not user.active:
                 await self._attempts.failed(client, user, limits, matched=verified.matches)
                 raise BadCredentials
@@ -163,9 +166,11 @@ class Gate:
             return None
         user = principal.user
         account = f"user {user.id}"
-        limits = await self._attempts.admitted(client, account)
+        await self._attempts.admitted(client, account)
         old = prepare_password_for_check(form.old_password)
         verified = await self._passwords.verify(self.lookups.opened(user.password_hash), old, account)
+        # Once more after the wait for its turn, as at a login.
+        limits = await self._attempts.admitted(client, account)
         if not verified.matches:
             await self._attempts.failed(client, user, limits, matched=False)
             raise InvalidFields(FieldError("old_password", "The old password is wrong."))
