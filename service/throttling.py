@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 from datetime import datetime, timedelta
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
 from msgspec import Struct
@@ -44,9 +44,8 @@ class Throttling:
             key = self._tag("account", f"{account}\x00{network_of(address)}", now)
             limits.append(Limit(key, self._policy.account_failures, self._policy.longest))
         if address is not None:
-            limits.append(
-                Limit(self._tag("address", address, now), self._policy.address_failures, self._policy.longest)
-            )
+            key = self._tag("address", one_address(address), now)
+            limits.append(Limit(key, self._policy.address_failures, self._policy.longest))
         return tuple(limits)
 
     def rotate(self, now: datetime) -> bool:
@@ -60,14 +59,23 @@ class Throttling:
         return f"{kind}:{hmac.digest(self._key, what.encode('utf-8', 'surrogatepass'), 'sha256').hex()}"
 
 
+def one_address(address: str) -> str:
+    """What counts as one address: an IPv4 address, and the /64 of an IPv6 one, all of which is one customer's."""
+    return network_of(address) if isinstance(_parsed(address), IPv6Address) else str(_parsed(address) or address)
+
+
 def network_of(address: str | None) -> str:
     """The network that an address stands for: /24 for IPv4, /64 for IPv6; nothing where there is no IP address."""
-    if address is None:
+    parsed = _parsed(address)
+    if parsed is None:
         return ""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return ""
-    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
-        parsed = parsed.ipv4_mapped
     return str(ip_network(f"{parsed}/{24 if parsed.version == 4 else 64}", strict=False))  # noqa: PLR2004 - IP versions
+
+
+def _parsed(address: str | None) -> IPv4Address | IPv6Address | None:
+    try:
+        parsed = ip_address(address or "")
+    except ValueError:
+        return None
+    # Through a socket that takes both, an IPv4 address comes as ::ffff:192.0.2.1.
+    return (parsed.ipv4_mapped or parsed) if isinstance(parsed, IPv6Address) else parsed

@@ -1,0 +1,37 @@
+"""What counts as one address for the throttles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from service.attempts import Client
+from service.errors import BadCredentials, Throttled
+from service.throttling import ThrottlePolicy
+from tests.house import house
+
+WRONG = "plover-Cistern-88-gravity"
+FREE = 3
+
+
+async def test_the_addresses_of_one_ipv6_network_are_one_address(tmp_path: Path) -> None:
+    """Whoever has an IPv6 address has 2⁶⁴ of them."""
+    async with house(tmp_path, policy=ThrottlePolicy(address_failures=FREE)) as at:
+        for number in range(FREE):
+            with pytest.raises(BadCredentials):
+                await at.gate.log_in(Client("test", f"2001:db8::{number + 1:x}"), f"nobody{number}", WRONG)
+        with pytest.raises(Throttled):
+            await at.gate.log_in(Client("test", "2001:db8::ffff"), "somebody", WRONG)
+        with pytest.raises(BadCredentials):
+            await at.gate.log_in(Client("test", "2001:db8:0:1::1"), "somebody", WRONG)
+
+
+async def test_an_ipv4_address_is_the_same_through_an_ipv6_socket_and_no_network(tmp_path: Path) -> None:
+    async with house(tmp_path, policy=ThrottlePolicy(address_failures=1)) as at:
+        with pytest.raises(BadCredentials):
+            await at.gate.log_in(Client("test", "192.0.2.7"), "nobody1", WRONG)
+        with pytest.raises(Throttled):
+            await at.gate.log_in(Client("test", "::ffff:192.0.2.7"), "nobody2", WRONG)
+        with pytest.raises(BadCredentials):
+            await at.gate.log_in(Client("test", "192.0.2.8"), "nobody3", WRONG)
