@@ -14,6 +14,8 @@ from service.decisions.command import Proposed, Reads, State
 
 FORGOTTEN_AFTER: Final = timedelta(days=1)
 _MOST_DOUBLINGS: Final = 30
+# About 75 bytes each: an entry has room for 65,535.
+_MOST_KEYS_AN_EVENT: Final = 500
 
 
 class Limit(Struct, frozen=True):
@@ -78,4 +80,7 @@ class ForgetThrottles(Struct, frozen=True):
             and state.now - throttle.failed_at >= FORGOTTEN_AFTER
             and refusing_until(throttle, state.now) is None
         )
-        return (Proposed(SERVICE_STREAM, ThrottlesForgotten(idle)),) if idle else ()
+        return tuple(
+            Proposed(SERVICE_STREAM, ThrottlesForgotten(idle[start : start + _MOST_KEYS_AN_EVENT]))
+            for start in range(0, len(idle), _MOST_KEYS_AN_EVENT)
+        )
