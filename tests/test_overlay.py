@@ -286,6 +286,15 @@ def test_what_is_asked_for_late_is_found_as_it_has_become(overlay: Overlay) -> N
     assert ids(overlay.find("sessions", "user", 1)) == {3}
 
 
+def test_the_store_does_not_bring_back_what_has_changed(overlay: Overlay) -> None:
+    overlay.load("users", ["1", "4"])
+    apply(overlay, ("user-1", UserLevelChanged(2)), ("user-4", UserLevelChanged(1)))
+    assert ids(overlay.find("users", "active_admin", 1)) == {1}
+    overlay.load("sessions", ["2"])
+    apply(overlay, ("session-2", closed(1)), after=8)
+    assert ids(overlay.find("sessions", "user", 1)) == {3}
+
+
 # Documents that nobody reads.
 
 
@@ -307,6 +316,17 @@ def test_a_late_document_is_folded_in_order(overlay: Overlay) -> None:
     apply(overlay, ("service", failed(throttles=(ThrottleStep("a", 1),))), after=8)
     assert overlay.get("throttles", "a").failures == 1
     assert overlay.get("throttles", "a").failed_at == START
+
+
+def test_a_late_event_is_folded_once(overlay: Overlay) -> None:
+    apply(overlay, ("session", opened(1)))
+    assert overlay.get("users", "1").open_sessions == 3
+    assert overlay.get("users", "1").open_sessions == 3
+    apply(overlay, ("session", opened(1)), after=7)
+    assert overlay.get("users", "1").open_sessions == 4
+    document = overlay.changes()["users"]["1"].after
+    assert document is not None
+    assert b'"open_sessions":4' in document
 
 
 # Refusing.
@@ -367,10 +387,10 @@ def test_a_projection_whose_keys_fail_is_named(overlay: Overlay, monkeypatch: py
 def test_what_came_to_nothing_is_not_written(overlay: Overlay) -> None:
     overlay.load("sessions", ["2"])
     apply(overlay, ("session", opened(1)), ("session-7", closed(1)))
-    apply(overlay, ("user-1", UserLevelChanged(1)), after=8)
+    apply(overlay, ("user-4", UserLevelChanged(2)), after=8)
     changes = overlay.changes()
     assert changes["sessions"] == {}
-    assert set(changes["users"]) == {"1"}, "its last contact moved"
+    assert set(changes["users"]) == {"1"}, "its last contact moved, and the other had that level already"
 
 
 def test_a_removed_document_says_what_it_was(desk: Desk, overlay: Overlay) -> None:
