@@ -18,7 +18,7 @@ from events.catalogue import SessionClosed
 from events.errors import BookError
 from events.recorded import Recorded, to_microseconds
 from projections.catalogue import SESSIONS, THROTTLES
-from service.batch import Clock
+from service.batch import FATAL, Clock
 from service.book import Book
 from service.decisions.command import Command
 from service.decisions.sessions import ExpireSessions
@@ -61,10 +61,15 @@ class Housekeeping:
         self._most = most
 
     async def run(self, heard: Callable[[Told], None] = lambda _: None) -> None:
-        """Looks once a second, at once again where a round was full. Ends never; what cannot be written waits."""
+        """Looks once a second, at once again where a round was full. Ends never; what cannot be written waits.
+
+        Raises DurabilityError or CorruptStoreError, after which the process must end.
+        """
         while True:
             try:
                 told = await self.round()
+            except FATAL:
+                raise
             except (Refused, BookError) as error:
                 # Not now: the writer has said why, and the next round finds the same work.
                 log.warning("housekeeping_postponed", reason=str(error))

@@ -13,8 +13,10 @@ from typing import Final
 
 from msgspec import Struct
 
+from events.errors import StoreError
 from events.keys import Keyring
 from service.decisions.throttling import Limit
+from service.errors import Unavailable
 
 KEY_NAME: Final = "throttles"
 KEY_LIFETIME: Final = timedelta(days=30)
@@ -38,7 +40,10 @@ class Throttling:
         self._key = b""
 
     def limits(self, account: str | None, address: str | None, now: datetime) -> tuple[Limit, ...]:
-        """The throttles that an attempt counts against. `account` is anything that stands for one account."""
+        """The throttles that an attempt counts against. `account` is anything that stands for one account.
+
+        Raises Unavailable when the key store cannot say, or has no room for the first key.
+        """
         limits = []
         if account is not None:
             key = self._tag("account", f"{account}\x00{network_of(address)}", now)
@@ -49,13 +54,17 @@ class Throttling:
         return tuple(limits)
 
     def rotate(self, now: datetime) -> bool:
-        """Replaces the key when it is 30 days old; says whether it did."""
+        """Makes the key where there is none yet, and replaces one that is 30 days old; says whether it replaced one."""
+        self._keyring.service_key(KEY_NAME, now)
         return self._keyring.rotate_service_key(KEY_NAME, now, now - KEY_LIFETIME)
 
     def _tag(self, kind: str, what: str, now: datetime) -> str:
         # Read again once it may have been replaced, here or by another process on the same store.
         if self._made_at is None or now - self._made_at >= KEY_LIFETIME:
-            self._made_at, self._key = self._keyring.dated_service_key(KEY_NAME, now)
+            try:
+                self._made_at, self._key = self._keyring.dated_service_key(KEY_NAME, now)
+            except StoreError as error:
+                raise Unavailable(str(error)) from error
         return f"{kind}:{hmac.digest(self._key, what.encode('utf-8', 'surrogatepass'), 'sha256').hex()}"
 
 

@@ -1,0 +1,64 @@
+"""The service's own keys are written beside the writer: a full or failing disk means there what it means everywhere."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import apsw
+import pytest
+import trio
+import trio.testing
+
+from events.errors import DurabilityError
+from service.batch import BatchRunner
+from service.book import open_book
+from service.errors import Unavailable
+from service.housekeeping import Housekeeping
+from service.throttling import ThrottlePolicy, Throttling
+from service.writer import Writer
+from tests.durability.desk import WALS
+from tests.durability.disk import Act, noting
+from tests.durability.look import laid_out
+from tests.durability.traffic import NOON
+
+
+def test_a_key_that_finds_no_room_makes_an_attempt_unavailable(tmp_path: Path) -> None:
+    disk = noting()
+    book = open_book(laid_out({}, tmp_path / "store"), create=True, vfs=disk.name)
+    throttling = Throttling(book.keyring, ThrottlePolicy())
+    disk.failing = lambda act: apsw.SQLITE_FULL if act.kind == "write" else None
+
+    with pytest.raises(Unavailable):
+        throttling.limits("user 1", "203.0.113.7", NOON)
+    disk.failing = lambda _: None
+    assert throttling.limits("user 1", "203.0.113.7", NOON) == throttling.limits("user 1", "203.0.113.7", NOON)
+    book.close()
+
+
+@pytest.mark.parametrize("age", [timedelta(0), timedelta(days=31)], ids=["made", "replaced"])
+async def test_a_key_whose_sync_fails_ends_the_service_and_is_not_tried_again(
+    tmp_path: Path, age: timedelta, autojump_clock: trio.testing.MockClock
+) -> None:
+    disk = noting()
+    address = laid_out({}, tmp_path / "store")
+    book = open_book(address, create=True, vfs=disk.name)
+    writer = Writer(lambda: BatchRunner(open_book(address)), batch_size=1, most_waiting=1, observer=lambda _: None)
+    throttling = Throttling(book.keyring, ThrottlePolicy())
+    if age:
+        throttling.limits("user 1", None, NOON)
+    failed: list[Act] = []
+
+    def failing(act: Act) -> int | None:
+        if act.file != WALS["keys"] or act.kind not in {"sync", "folder"}:
+            return None
+        failed.append(act)
+        return apsw.SQLITE_IOERR_FSYNC
+
+    disk.failing = failing
+    with pytest.raises(DurabilityError), trio.fail_after(60):
+        await Housekeeping(book, writer, throttling, lambda: NOON + age).run()
+    assert len(failed) == 1
+
+    disk.failing = lambda _: None
+    book.close()
