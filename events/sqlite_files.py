@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Final
 
 import apsw
@@ -85,7 +86,7 @@ def connect(path: Path, kind: FileKind, *, create: bool, vfs: str | None = None)
             connection.set_busy_timeout(BUSY_TIMEOUT_MS)
             if not _recognise(connection, path, kind) and not create:
                 raise StoreUnavailableError(f"{path} is empty; `gatebook serve` makes a {kind.name} of it.")
-            connection.pragma("journal_mode", "wal")
+            _use_wal(connection)
             connection.pragma("synchronous", "full")
             connection.pragma("trusted_schema", "off")
             # Pages written again and again (a busy hour's row, the head) then reach the database once, not each time.
@@ -106,6 +107,20 @@ def _find_or_make(path: Path, kind: FileKind, *, create: bool) -> None:
         raise StoreUnavailableError(f"The folder {path.parent} of the {kind.name} does not exist; make it first.")
     # Personal data lives here: nobody but the owner may read it, whatever the umask says.
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+
+
+def _use_wal(connection: apsw.Connection) -> None:
+    # Only while a store is made: SQLite gives up at once, without its waiting, when somebody else is doing the same.
+    given_up = monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            connection.pragma("journal_mode", "wal")
+        except apsw.BusyError:
+            if monotonic() >= given_up:
+                raise
+            sleep(0.005)
+        else:
+            return
 
 
 def _recognise(connection: apsw.Connection, path: Path, kind: FileKind) -> bool:
