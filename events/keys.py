@@ -196,8 +196,9 @@ class Keyring:
         return wrapped
 
     def keep(self, wrapped: Mapping[int, bytes]) -> None:
-        """Makes created keys durable."""
+        """Makes created keys durable; from then on they need not be at hand."""
         self._store.put_subject_keys(wrapped)
+        self._make_room(0)
 
     def forget(self, subjects: Iterable[int]) -> None:
         """Drops keys from hand: of a batch that was rolled back, or of another process's making."""

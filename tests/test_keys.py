@@ -384,6 +384,17 @@ def test_no_more_keys_are_at_hand_than_the_bound(monkeypatch: pytest.MonkeyPatch
     assert list(ring._ciphers) == [6, 7, 8]
 
 
+def test_created_keys_are_bounded_too_once_they_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer that only ever meets accounts which it has just made looks for no key in the store."""
+    monkeypatch.setattr("events.keys.MAX_CACHED_KEYS", 3)
+    ring = Keyring(MASTER, MemoryKeyStore(BOOK))
+    for subject in range(1, 9):
+        ring.keep(ring.create([subject]))
+    assert list(ring._ciphers) == [6, 7, 8]
+    ring.keep(ring.create(range(9, 14)))
+    assert [ring(subject) is not None for subject in range(9, 14)] == [True] * 5
+
+
 def test_a_subjects_key_in_anothers_place_is_not_believed() -> None:
     store = MemoryKeyStore(BOOK)
     wrapped = Keyring(MASTER, store).create([1])
