@@ -11,6 +11,7 @@ from typing import Final
 import trio
 from msgspec import structs
 
+from events.errors import StoreError
 from events.log import EventLog, Query
 from events.recorded import Recorded
 
@@ -36,7 +37,12 @@ class Arrivals:
         """Announces what other processes append, looking every so often: a few microseconds' work. Ends never."""
         while True:
             await trio.sleep(seconds)
-            if log.changed():
+            try:
+                changed = log.changed()
+            except StoreError:
+                # Whoever follows looks too, and decides what that means.
+                changed = True
+            if changed:
                 self.announce()
 
 
@@ -62,6 +68,13 @@ class Follower:
             # Whatever does not match the query has been passed all the same.
             self.position = max(self.position, head)
             await arrival.wait()
+
+    def up_to(self, position: int) -> list[Recorded]:
+        """What stands before that position and was not read yet, at most a page; the entry there is passed by."""
+        page = self._log.read(structs.replace(self._query, after=self.position, until=position - 1))
+        full = len(page) == self._query.limit
+        self.position = page[-1].position if full else position
+        return page
 
     def lag(self) -> int:
         """How many entries the log has beyond what was read."""

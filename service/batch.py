@@ -130,12 +130,12 @@ class BatchRunner:
         """
         try:
             return self._attempt(orders)
-        except (FoldError, EntryError, SealError):
+        except (FoldError, EntryError, SealError) as error:
             # Something that only shows at the end of a batch: each command is tried alone, so that one fault does not
             # refuse its neighbours.
             if len(orders) == 1:
                 log.exception("command_failed", command_id=orders[0].command_id)
-                return [InternalError()]
+                return [_fault(error)]
             return self._one_by_one(orders)
 
     def probe(self) -> None:
@@ -236,11 +236,11 @@ class _Batch:
             return self._record(one, proposed)
         except StoreError:
             raise
-        except Exception:
+        except Exception as error:
             # A fault of ours in what was decided or in a fold: nothing is numbered yet, so this one command is refused
             # and its neighbours never notice.
             log.exception("command_failed", command_id=one.command_id, door=one.door)
-            return InternalError()
+            return _fault(error)
 
     def write(self) -> None:
         """Keys first, durably; then entries, documents, states and head. Nothing where nothing was decided."""
@@ -319,6 +319,13 @@ def declared(one: Order) -> Reads:
     except Exception:
         log.exception("command_failed", command_id=one.command_id, door=one.door)
         return Reads()
+
+
+def _fault(error: Exception) -> InternalError:
+    """What a command is refused with for a fault of ours; it says whose fold failed, and nothing else of the fault."""
+    fault = InternalError()
+    fault.projection = error.projection if isinstance(error, FoldError) else None
+    return fault
 
 
 def raised(outcome: Outcome) -> tuple[Recorded, ...]:

@@ -171,6 +171,9 @@ class InternalError(Refused):
     code = "internal_error"
     message = "Something went wrong on our side; nothing was changed."
 
+    projection: str | None = None
+    """Whose fold failed, where that was the fault: for the metrics alone."""
+
 
 # HTTP status (RFC 9110, RFC 6585) of each refusal at the account API and the admin endpoint.
 HTTP_STATUS: Final[dict[type[Refused], int]] = {

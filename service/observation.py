@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+import structlog
 import trio
 
 from events.catalogue import LoginFailed, SessionClosed, SessionOpened
-from events.errors import FoldError
+from events.errors import CorruptStoreError, StoreError, UndecodableEntryError
 from events.follow import Follower
 from events.recorded import Recorded
 from service.batch import Outcome
-from service.errors import Refused
+from service.errors import InternalError, Refused
 from service.guards import Hooks
 from service.housekeeping import Told
 from service.metrics import Metrics
 from service.writer import BatchTold
 
+log = structlog.get_logger("gatebook.observation")
+
 DONE = "done"
+AGAIN_SECONDS: Final = 1.0
 
 
 class Observation:
@@ -31,7 +37,7 @@ class Observation:
         metrics.batch_seconds.observe(told.seconds)
         for one, outcome in zip(told.orders, told.outcomes, strict=True):
             metrics.commands.labels(type(one.command).__name__, outcome_word(outcome)).inc()
-            if isinstance(outcome, FoldError):
+            if isinstance(outcome, InternalError) and outcome.projection is not None:
                 metrics.fold_failures.labels(outcome.projection).inc()
 
     def housekeeping(self, told: Told) -> None:
@@ -40,14 +46,32 @@ class Observation:
             self._metrics.expiry_closes.inc(told.sessions)
 
     async def follow(self, follower: Follower) -> None:
-        """Counts what is appended by whichever process, as it comes. Ends never."""
-        lag = self._metrics.follower_lag.labels("metrics")
+        """Counts what is appended by whichever process, as it comes. Ends only where the store says it is damaged.
+
+        What cannot be decoded is not counted: a newer gatebook beside this one may have written it, and this one then
+        writes no more, but still answers whoever asks.
+        """
         while True:
-            for recorded in await follower.page():
-                self._count(recorded)
-            self._metrics.log_position.set(follower.position)
-            lag.set(follower.lag())
+            try:
+                await self._count_next(follower)
+            except CorruptStoreError:
+                raise
+            except StoreError as error:
+                # The doors and readiness say so too; it may pass.
+                log.warning("cannot_follow", reason=str(error))
+                await trio.sleep(AGAIN_SECONDS)
             await trio.lowlevel.checkpoint()
+
+    async def _count_next(self, follower: Follower) -> None:
+        try:
+            page = await follower.page()
+        except UndecodableEntryError as error:
+            log.error("entry_not_counted", position=error.position, reason=error.reason)  # noqa: TRY400 - the sentence says it all
+            page = follower.up_to(error.position)
+        for recorded in page:
+            self._count(recorded)
+        self._metrics.log_position.set(follower.position)
+        self._metrics.follower_lag.labels("metrics").set(follower.lag())
 
     def hooks(self, listener: str) -> Hooks:
         """What a guard tells of one listener's connections."""
