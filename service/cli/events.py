@@ -37,6 +37,7 @@ Times are ISO 8601, UTC where they name no offset; a date alone is its first mom
 the keys beside the store, since whoever runs this command holds them; --sealed leaves them closed. Password hashes and
 token digests are never shown. --follow ends with Ctrl-C or SIGTERM, and then with exit code 0."""
 
+LARGEST: Final = 2**63 - 1
 _ENVELOPE: Final = ("position", "stream", "version", "at", "actor", "door", "command_id", "type")
 _COLOURS: Final = {"login": "yellow", "user": "green", "session": "cyan", "audit": "magenta"}
 
@@ -71,9 +72,9 @@ def _events(
         raise UsageError("--follow goes on until it is stopped, and --until ends; leave one of them out.")
     settings = settings_of(place)
     query = Query(
-        after=max(0, after),
+        after=_within(0, after),
         since=None if since is None else parse_moment(since, "--since"),
-        user=user,
+        user=None if user is None else _within(0, user),
         type=type_,
         stream=stream,
         limit=settings.read_page,
@@ -92,6 +93,11 @@ def _events(
 
 
 events: Final = App(name="events", default_command=_events, help_epilogue=flowing(EXAMPLES))
+
+
+def _within(least: int, number: int) -> int:
+    """The nearest number that a position or an id can be; the store holds none that is larger."""
+    return min(max(least, number), LARGEST)
 
 
 class _Shown:

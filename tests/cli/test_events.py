@@ -48,6 +48,15 @@ def test_events_are_chosen_by_position_user_type_and_stream(gatebook: Gatebook) 
     assert positions(gatebook("events", "--user", "77", "--json")) == []
 
 
+def test_numbers_that_no_book_can_hold_find_nothing(gatebook: Gatebook) -> None:
+    gatebook.add("alice")
+    for flag in ("--user", "--after"):
+        for number in (2**63 - 1, 2**63, 10**30):
+            said = gatebook("events", flag, str(number), "--json")
+            assert (said.code, said.objects) == (0, []), (flag, number, said.err)
+    assert positions(gatebook("events", "--after", str(-(10**30)), "--json")) == [1]
+
+
 def test_events_are_chosen_by_time_both_ends_included(gatebook: Gatebook) -> None:
     for name in ("alice", "berta", "carla"):
         gatebook.add(name)
