@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from events import merkle
+from events import merkle, upcasting
 from events.catalogue import ThrottlesForgotten, UserReactivated
 from events.errors import StoreError, UndecodableEntryError
 from events.log import EventLog, Head, Query, pages
@@ -287,17 +287,60 @@ class LogContract:
         assert positions(log, Query(since=START)) == [1, 2, 3, 4, 5, 6]
         assert positions(log, Query(before=START + timedelta(seconds=1))) == [1, 2, 3, 4, 5]
 
-    def test_an_entry_that_cannot_be_decoded_is_named_and_the_others_are_read(self, log: EventLog) -> None:
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            (b"forgotten", b"nevermore"),
+            (b"tester", b"\xff\xfe"),
+            (b"}", b""),
+            (b'"position":2', b'"position":1'),
+            (b'"position":2', b'"position":4'),
+            (b'"x"', b'"x"],["x"'),
+            (b"{", b"\x00{"),
+        ],
+    )
+    def test_an_entry_that_cannot_be_decoded_is_named_and_the_others_are_read(
+        self, log: EventLog, old: bytes, new: bytes
+    ) -> None:
         told = record([("service", failed()), ("service", ThrottlesForgotten(("x",))), ("service", failed())])
         entries = [entry_of(one) for one in told]
-        entries[1] = msgspec.structs.replace(entries[1], data=entries[1].data.replace(b"forgotten", b"nevermore"))
+        entries[1] = msgspec.structs.replace(entries[1], data=entries[1].data.replace(old, new, 1))
         with log.transaction() as transaction:
             transaction.append(entries)
-        with pytest.raises(UndecodableEntryError, match="position 2") as caught:
-            log.read(Query())
-        assert caught.value.position == 2
+        for query in (Query(), Query(backwards=True), Query(after=1, until=2)):
+            with pytest.raises(UndecodableEntryError, match="position 2") as caught:
+                log.read(query)
+            assert caught.value.position == 2
         assert log.read(Query(after=2)) == told[2:]
+        assert log.read(Query(until=1)) == told[:1]
         assert log.entries(Query()) == entries
+
+    def test_an_entry_that_holds_two_is_named(self, log: EventLog) -> None:
+        told = record([("service", failed())] * 3)
+        entries = [entry_of(one) for one in told]
+        # Put together with others in one array, these would be the very ones that were expected.
+        entries[0] = msgspec.structs.replace(entries[0], data=entries[0].data + b"," + entries[1].data)
+        entries[1] = msgspec.structs.replace(entries[1], data=entries[2].data)
+        entries[2] = msgspec.structs.replace(entries[2], data=b"")
+        with log.transaction() as transaction:
+            transaction.append(entries)
+        with pytest.raises(UndecodableEntryError, match="position 1"):
+            log.read(Query())
+        with pytest.raises(UndecodableEntryError, match="position 1"):
+            log.read(Query(until=1))
+
+    def test_an_entry_of_a_retired_shape_is_raised(self, log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+        retired: dict[str, upcasting.Upcaster] = {
+            "throttles.gone": lambda event: event | {"type": "throttles.forgotten"}
+        }
+        monkeypatch.setattr(upcasting.upcast, "__defaults__", (retired,))
+        told = record([("service", failed()), ("service", ThrottlesForgotten(("x",))), ("service", failed())])
+        entries = [entry_of(one) for one in told]
+        entries[1] = msgspec.structs.replace(entries[1], data=entries[1].data.replace(b"forgotten", b"gone"))
+        with log.transaction() as transaction:
+            transaction.append(entries)
+        assert log.read(Query()) == told
+        assert log.read(Query(backwards=True)) == told[::-1]
 
     # Being told of other writers.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic
 
 import apsw
 import pytest
@@ -97,9 +98,11 @@ def test_a_writer_that_never_ends_is_waited_for_no_longer_than_the_bound(
 ) -> None:
     monkeypatch.setattr("events.sqlite.BUSY_TIMEOUT_MS", 20)
     other = SQLiteLog(path)
+    began = monotonic()
     with log.transaction():
         with pytest.raises(StoreBusyError), other.transaction():
             pytest.fail("two writers at once")
+        assert monotonic() - began < 4, "it waited for longer than the bound that was set"
         assert other.head().position == 3
     append(other, ("service", failed()))
     assert log.head().position == 4

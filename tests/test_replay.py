@@ -160,13 +160,13 @@ async def test_the_live_read_models_are_what_a_replay_makes_of_the_book(tmp_path
     client = Client("test", "192.0.2.1", "Lynx")
     async with house(tmp_path, clock=Clock()) as living:
         gate, clock = living.gate, living.clock
-        for name in ("alice", "bob"):
+        for name in ("alice", "robert"):
             await gate.register(client, username=name, nickname=name, password="correct horse battery")
         held = [(await gate.log_in(client, "alice", "correct horse battery")).principal for _ in range(3)]
         with pytest.raises(BadCredentials):
-            await gate.log_in(client, "bob", "wrong horse battery")
+            await gate.log_in(client, "robert", "wrong horse battery")
         clock.pass_by(hours=2)
-        await gate.change_profile(client, held[0], nickname="Al", email="al@example.com")
+        await gate.change_profile(client, held[0], nickname="Alma", email="al@example.com")
         await gate.log_out(client, held[1])
         book = living.book
         folded = replay(book.log, book.projections, opener=lambda recorded: open_event(recorded, book.keyring))
