@@ -12,6 +12,7 @@ pytest.register_assert_rewrite(
     "tests.given",
     "tests.guards.edge",
     "tests.house",
+    "tests.key_store_contract",
     "tests.log_contract",
     "tests.read_model_contract",
 )
