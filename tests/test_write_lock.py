@@ -74,6 +74,22 @@ def test_whoever_comes_back_takes_the_place_that_was_left(lock: WriteLock, other
     assert lock.acquire(LONG)
 
 
+def test_what_comes_in_the_moment_of_giving_up_is_given_back(
+    lock: WriteLock, other: WriteLock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert lock.acquire(0)
+    wait = other._taken.wait
+
+    def too_late(seconds: float) -> bool:
+        lock.release()
+        assert wait(LONG)
+        return False
+
+    monkeypatch.setattr(other._taken, "wait", too_late)
+    assert not other.acquire(SOON)
+    assert lock.acquire(0)
+
+
 def test_closing_releases_it_and_ends_the_waiting(lock: WriteLock, path: Path) -> None:
     holder, gone = WriteLock(path), WriteLock(path)
     assert holder.acquire(0)
