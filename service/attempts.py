@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Final
 
 from msgspec import Struct
@@ -12,7 +11,7 @@ from projections.users import User
 from service.batch import Clock
 from service.decisions.login import RecordFailure
 from service.decisions.throttling import Limit, NoteThrottled, refusing_until
-from service.errors import Overloaded, Throttled, Unavailable
+from service.errors import Throttled
 from service.lookups import Lookups
 from service.throttling import Throttling
 from service.writer import Writer
@@ -55,10 +54,7 @@ class Attempts:
         for limit in limits:
             until = refusing_until(self._lookups.throttle(limit.key), now)
             if until is not None:
-                # The refusal does not wait for its note, and is no other for it.
-                with suppress(Overloaded, Unavailable):
-                    note = NoteThrottled(limit.key)
-                    await self._writer.submit(note, actor=ANONYMOUS, door=client.door, droppable=True)
+                await self._writer.note(NoteThrottled(limit.key), actor=ANONYMOUS, door=client.door)
                 raise Throttled(int((until - now).total_seconds()) + 1)
         return limits
 

@@ -157,7 +157,7 @@ class Unavailable(Refused):
     """
 
     code = "unavailable"
-    message = "The service cannot answer this at the moment; nothing was changed."
+    message = "The service cannot answer this at the moment; please try again later."
 
     def __init__(self, reason: str, retry_after: int = 5) -> None:
         self.reason = reason
@@ -169,7 +169,7 @@ class InternalError(Refused):
     """A fault of ours in one command: nothing was written, the details are in the log under the command's id."""
 
     code = "internal_error"
-    message = "Something went wrong on our side; nothing was changed."
+    message = "Something went wrong on our side."
 
     projection: str | None = None
     """Whose fold failed, where that was the fault: for the metrics alone."""

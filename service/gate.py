@@ -14,6 +14,7 @@ from typing import Final
 from msgspec import UNSET, Struct, UnsetType
 
 from events.catalogue import USER, SessionOpened
+from projections.catalogue import SESSIONS, USERS
 from projections.users import User
 from service.attempts import ANONYMOUS, Attempts, Client
 from service.batch import Clock, utc_now
@@ -22,7 +23,7 @@ from service.decisions.login import LogIn
 from service.decisions.registration import Register, Taking
 from service.decisions.sessions import EndSession, SeeSession
 from service.decisions.throttling import Limit
-from service.errors import BadCredentials, FieldError, InvalidFields, Overloaded, Stale, Unavailable
+from service.errors import BadCredentials, FieldError, InvalidFields, Stale, Unavailable
 from service.identifiers import IdentifierRules, check_registration, prepare_identifier, prepare_password_for_check
 from service.lookups import Lookups, Principal, UserView
 from service.passwords import Passwords
@@ -124,12 +125,14 @@ class Gate:
         await self._submit(EndSession(principal.session.id, principal.user.id), principal, client)
 
     async def seen(self, client: Client, principal: Principal) -> None:
-        """Notes, once in the interval, that the session is in use; under load the note is dropped, not queued."""
+        """Notes, once in the interval, that the session is in use; under load the note is dropped, not queued.
+
+        Raises nothing: a check holds whether it was noted or not.
+        """
         if self._clock() - principal.session.seen_at < self._settings.seen_interval:
             return
         note = SeeSession(principal.session.id, self._settings.seen_interval, self._settings.idle_limit)
-        with suppress(Overloaded, Unavailable):
-            await self._writer.submit(note, actor=principal.actor, door=client.door, droppable=True)
+        await self._writer.note(note, actor=principal.actor, door=client.door)
 
     async def change_profile(
         self,
@@ -195,8 +198,11 @@ class Gate:
         )
         recorded = await self._writer.submit(command, actor=f"user-{user.id}", door=client.door)
         opened = next(one for one in recorded if isinstance(one.event, SessionOpened))
-        token = format_token(opened.position, secret)
-        return LoggedIn(token, self.lookups.principal(token))
+        # Out of what was recorded, not looked up anew: whatever happened since, this login succeeded.
+        session = SESSIONS.evolve(str(opened.position), None, opened)
+        assert session is not None  # noqa: S101 - a session that opens is there
+        renewed = USERS.evolve(str(user.id), user, opened)
+        return LoggedIn(format_token(opened.position, secret), Principal(renewed or user, session))
 
     async def _submit(self, command: Command, principal: Principal, client: Client) -> None:
         await self._writer.submit(command, actor=principal.actor, door=client.door)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+import msgspec
 from msgspec import Struct
 
 from events.catalogue import Level, Personal
@@ -149,5 +150,8 @@ class Lookups:
             return look()
         except StoreError as error:
             raise Unavailable(str(error)) from error
+        except msgspec.MsgspecError as error:
+            # A document of another shape than ours: a newer gatebook has rebuilt the read model beside us.
+            raise Unavailable("a read model holds documents that this gatebook does not know") from error
         except SealError as error:
             raise InternalError from error

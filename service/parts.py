@@ -51,6 +51,8 @@ class Parts(Struct, frozen=True):
         """Why the service cannot do its work at the moment; empty when it can."""
         reasons = [] if self.writer.trouble is None else [self.writer.trouble]
         try:
+            # For what it refuses: a newer gatebook may have taken over the store.
+            self.book.outdated()
             behind = from_microseconds(self.book.log.head().at) - self.clock()
         except StoreError as error:
             return [*reasons, str(error)]

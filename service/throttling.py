@@ -42,13 +42,15 @@ class Throttling:
     def limits(self, account: str | None, address: str | None, now: datetime) -> tuple[Limit, ...]:
         """The throttles that an attempt counts against. `account` is anything that stands for one account.
 
+        This machine's own address has no throttle: everybody comes from there when a proxy stands in front.
+
         Raises Unavailable when the key store cannot say, or has no room for the first key.
         """
         limits = []
         if account is not None:
             key = self._tag("account", f"{account}\x00{network_of(address)}", now)
             limits.append(Limit(key, self._policy.account_failures, self._policy.longest))
-        if address is not None:
+        if address is not None and not is_loopback(address):
             key = self._tag("address", one_address(address), now)
             limits.append(Limit(key, self._policy.address_failures, self._policy.longest))
         return tuple(limits)
@@ -71,6 +73,12 @@ class Throttling:
 def one_address(address: str) -> str:
     """What counts as one address: an IPv4 address, and the /64 of an IPv6 one, all of which is one customer's."""
     return network_of(address) if isinstance(_parsed(address), IPv6Address) else str(_parsed(address) or address)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether the address is this machine's own."""
+    parsed = _parsed(address)
+    return parsed is not None and parsed.is_loopback
 
 
 def network_of(address: str | None) -> str:

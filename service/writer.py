@@ -28,6 +28,7 @@ from service.errors import Overloaded, Unavailable
 log = structlog.get_logger("gatebook.writer")
 
 PROBE_SECONDS: Final = 1.0
+NOTE_SECONDS: Final = 0.25
 
 
 class BatchTold(Struct, frozen=True):
@@ -83,40 +84,50 @@ class Writer:
         """How many commands wait to be taken."""
         return len(self._queue) + len(self._behind)
 
-    async def submit(
-        self, command: Command, *, actor: str, door: str, behind: bool = False, droppable: bool = False
-    ) -> tuple[Recorded, ...]:
+    async def submit(self, command: Command, *, actor: str, door: str, behind: bool = False) -> tuple[Recorded, ...]:
         """The command's recorded events, in plain text, once they are durable.
 
         Raises what the decision refused with; Overloaded when `most_waiting` commands wait already; Unavailable when
-        nothing can be written. `behind` lets every other waiting command go first. `droppable` refuses, with
-        Overloaded, as soon as anything waits at all: for notes that nobody misses.
+        nothing can be written. `behind` lets every other waiting command go first.
         """
-        if not self._running or self._stopping or self._fatal is not None:
+        if not self._accepting:
             raise Unavailable("the writer is not running")
-        if self.waiting >= self._most_waiting or (droppable and self.waiting):
+        if self.waiting >= self._most_waiting:
             raise Overloaded("waiting commands")
         await trio.lowlevel.checkpoint_if_cancelled()
         item = _Waiting(order(command, actor=actor, door=door), trio.lowlevel.current_task())
         queue = self._behind if behind else self._queue
-        with self._wake:
-            queue.append(item)
-            self._wake.notify()
+        self._hand_in(item, queue)
 
         def withdraw(_raise_cancel: Any) -> trio.lowlevel.Abort:  # noqa: ANN401 - trio's own type
-            with self._wake:
-                try:
-                    queue.remove(item)
-                except ValueError:
-                    # Taken already: it commits, and the caller hears of it before it hears of the cancellation.
-                    return trio.lowlevel.Abort.FAILED
-            return trio.lowlevel.Abort.SUCCEEDED
+            # One that was taken already commits, and the caller hears of it before it hears of the cancellation.
+            return trio.lowlevel.Abort.SUCCEEDED if self._withdrawn(item, queue) else trio.lowlevel.Abort.FAILED
 
         await trio.lowlevel.wait_task_rescheduled(withdraw)
         outcome = item.outcome
         if isinstance(outcome, tuple):
             return outcome
         raise outcome if outcome is not None else Unavailable("the writer ended")
+
+    async def note(self, command: Command, *, actor: str, door: str) -> None:
+        """Hands in a command that nobody misses, and waits a moment for it: `NOTE_SECONDS`, whatever comes of it.
+
+        Dropped as soon as anything waits, and while nothing can be written. Raises nothing.
+        """
+        await trio.lowlevel.checkpoint()
+        if not self._accepting or self.waiting or self.trouble is not None:
+            return
+        item = _Waiting(order(command, actor=actor, door=door), trio.lowlevel.current_task())
+        self._hand_in(item, self._queue)
+
+        def leave(_raise_cancel: Any) -> trio.lowlevel.Abort:  # noqa: ANN401 - trio's own type
+            # It may have been taken already: then it commits, and nobody listens.
+            self._withdrawn(item, self._queue)
+            item.task = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        with trio.move_on_after(NOTE_SECONDS):
+            await trio.lowlevel.wait_task_rescheduled(leave)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Starts the thread and stays until cancelled; then what waits is still written, and the thread ends.
@@ -144,6 +155,24 @@ class Writer:
             if self._fatal is not None:
                 raise self._fatal
 
+    @property
+    def _accepting(self) -> bool:
+        return self._running and not self._stopping and self._fatal is None
+
+    def _hand_in(self, item: _Waiting, queue: deque[_Waiting]) -> None:
+        with self._wake:
+            queue.append(item)
+            self._wake.notify()
+
+    def _withdrawn(self, item: _Waiting, queue: deque[_Waiting]) -> bool:
+        """Takes the item back, unless the thread has taken it; says whether it did."""
+        with self._wake:
+            try:
+                queue.remove(item)
+            except ValueError:
+                return False
+        return True
+
     def _work(self, token: trio.lowlevel.TrioToken, opened: trio.Event) -> None:
         """The thread. Nothing escapes it: what ends it is told to the task that watches it."""
         try:
@@ -164,13 +193,18 @@ class Writer:
         while True:
             with self._wake:
                 self._wake.wait_for(self._has_work, PROBE_SECONDS if self._failing else None)
-                waiting = self._queue or self._behind
-                if waiting:
-                    return [waiting.popleft() for _ in range(min(len(waiting), self._batch_size))]
+                if self._queue or self._behind:
+                    return self._next_batch()
                 if self._stopping:
                     return None
             # Outside the lock: the store may keep a probe waiting, and the event loop must not wait with it.
             self._probe(runner, token)
+
+    def _next_batch(self) -> list[_Waiting]:
+        """What waits, in order; what goes behind takes the room that is left, so that it never waits for ever."""
+        room = self._batch_size
+        batch = [self._queue.popleft() for _ in range(min(len(self._queue), room))]
+        return batch + [self._behind.popleft() for _ in range(min(len(self._behind), room - len(batch)))]
 
     def _has_work(self) -> bool:
         return bool(self._queue or self._behind or self._stopping)

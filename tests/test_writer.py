@@ -147,6 +147,11 @@ class Desk:
         self.events.append(word)
         self._wake()
 
+    async def note(self, word: str) -> None:
+        """Begins to note it, until it waits or is dropped."""
+        self.nursery.start_soon(partial(self.writer.note, Say(word), actor="a", door="d"))
+        await wait_all_tasks_blocked()
+
     async def say(self, *words: str, **how: bool) -> None:
         """Begins to submit each, one after another, until all of them wait."""
         for word in words:
@@ -284,7 +289,18 @@ async def test_what_goes_behind_lets_every_other_command_go_first() -> None:
         await desk.say("a", "b")
         desk.runner.let_go(3)
         await desk.until_answered("behind")
-        assert desk.runner.taken == [["first"], ["a", "b"], ["behind"]]
+        assert desk.runner.taken == [["first"], ["a", "b", "behind"]]
+
+
+async def test_what_goes_behind_waits_where_a_batch_has_no_room_for_it() -> None:
+    async with running(batch_size=2) as desk:
+        await desk.say("first")
+        await desk.runner.until_taken(1)
+        await desk.say("behind", behind=True)
+        await desk.say("a", "b", "c")
+        desk.runner.let_go(3)
+        await desk.until_answered("behind")
+        assert desk.runner.taken == [["first"], ["a", "b"], ["c", "behind"]]
 
 
 # Withdrawing
@@ -350,22 +366,49 @@ async def test_one_more_than_may_wait_is_refused() -> None:
             refusal = desk.refusal(word)
             assert isinstance(refusal, Overloaded)
             assert refusal.what == "waiting commands"
-        desk.runner.let_go(3)
+        desk.runner.let_go(2)
         await desk.until_answered("a", "b")
-        assert desk.runner.taken == [["first"], ["a"], ["b"]]
+        assert desk.runner.taken == [["first"], ["a", "b"]]
 
 
 async def test_a_note_that_nobody_misses_is_dropped_when_anything_waits() -> None:
     async with running() as desk:
-        await desk.say("note", droppable=True)
+        await desk.note("note")
         await desk.runner.until_taken(1)
         # What is under way does not wait any more.
-        await desk.say("another note", droppable=True)
-        await desk.submit("one too many", droppable=True)
-        assert isinstance(desk.refusal("one too many"), Overloaded)
+        await desk.note("another note")
+        await desk.note("one too many")
         desk.runner.let_go(2)
-        await desk.until_answered("note", "another note")
+        await desk.runner.until_taken(2)
         assert desk.runner.taken == [["note"], ["another note"]]
+
+
+async def test_whoever_notes_something_waits_no_longer_than_a_moment_and_it_is_written_all_the_same() -> None:
+    async with running() as desk:
+        await desk.runner.until_taken(0)
+        await desk.writer.note(Say("note"), actor="a", door="d")
+        assert desk.told == [], "the runner still holds it"
+        desk.runner.let_go()
+        await desk.until(lambda: len(desk.told) == 1)
+        assert isinstance(desk.told[0].outcomes[0], tuple)
+
+
+async def test_a_note_that_was_not_taken_within_its_moment_is_withdrawn() -> None:
+    async with running() as desk:
+        await desk.say("first")
+        await desk.runner.until_taken(1)
+        await desk.writer.note(Say("note"), actor="a", door="d")
+        desk.runner.let_go()
+        await desk.until_answered("first")
+        assert desk.runner.taken == [["first"]]
+        assert desk.writer.waiting == 0
+
+
+async def test_while_nothing_can_be_written_nothing_is_noted() -> None:
+    async with running() as desk:
+        desk.writer.trouble = "the disk is full"
+        await desk.writer.note(Say("note"), actor="a", door="d")
+        assert desk.runner.taken == []
 
 
 # A store that refuses

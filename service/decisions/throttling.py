@@ -13,6 +13,7 @@ from projections.throttles import Throttle
 from service.decisions.command import Proposed, Reads, State
 
 FORGOTTEN_AFTER: Final = timedelta(days=1)
+HALVED_AFTER: Final = timedelta(hours=1)
 _MOST_DOUBLINGS: Final = 30
 # About 75 bytes each: an entry has room for 65,535.
 _MOST_KEYS_AN_EVENT: Final = 500
@@ -29,14 +30,23 @@ class Limit(Struct, frozen=True):
 def step(throttle: Throttle | None, limit: Limit, now: datetime) -> ThrottleStep:
     """What one more failure does: from the last free one on it refuses for 1, 2, 4, … seconds, up to the longest.
 
-    Never for ever: there is no lock-out that only an operator could end (OWASP ASVS 5.0, 6.3.1).
+    Never for ever: there is no lock-out that only an operator could end (OWASP ASVS 5.0, 6.3.1). What was counted
+    before is halved by each hour without a failure, so that slips over a long time do not add up to an attack.
     """
-    failures = 1 if throttle is None or now - throttle.failed_at >= FORGOTTEN_AFTER else throttle.failures + 1
+    failures = 1 + counted(throttle, now)
     beyond = failures - limit.free_failures
     if beyond < 0:
         return ThrottleStep(limit.key, failures)
     delay = min(timedelta(seconds=2 ** min(beyond, _MOST_DOUBLINGS)), limit.longest)
     return ThrottleStep(limit.key, failures, now + delay)
+
+
+def counted(throttle: Throttle | None, now: datetime) -> int:
+    """The failures that still count at this moment."""
+    if throttle is None or now - throttle.failed_at >= FORGOTTEN_AFTER:
+        return 0
+    quiet = max(now - throttle.failed_at, timedelta(0))
+    return throttle.failures >> quiet // HALVED_AFTER
 
 
 def refusing_until(throttle: Throttle | None, now: datetime) -> datetime | None:

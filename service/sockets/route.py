@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from functools import partial
 from time import perf_counter
 from typing import Final
@@ -105,8 +104,7 @@ class Conversation:
     async def note_seen(self) -> None:
         """Notes that the session is in use, where the last request needed one. No reply waits for that."""
         if self._in_use and self._held is not None:
-            with suppress(Refused):
-                await self._gate.seen(self._client, self._held)
+            await self._gate.seen(self._client, self._held)
 
     async def _carry_out(self, request: Request) -> str:
         call = request.call

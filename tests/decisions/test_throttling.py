@@ -8,6 +8,7 @@ from events.catalogue import LoginFailed, LoginThrottled, ThrottlesForgotten, Th
 from projections.throttles import Throttle
 from service.decisions.throttling import (
     FORGOTTEN_AFTER,
+    HALVED_AFTER,
     ForgetThrottles,
     Limit,
     NoteThrottled,
@@ -47,8 +48,19 @@ def test_an_absurdly_long_limit_is_still_a_moment_in_time() -> None:
 
 
 def test_after_a_day_without_a_failure_counting_begins_anew() -> None:
-    assert step(Throttle(9, START), LIMIT, START + FORGOTTEN_AFTER) == ThrottleStep("account:a", 1)
-    assert step(Throttle(9, START), LIMIT, START + FORGOTTEN_AFTER - A_MOMENT).failures == 10
+    many = 2**40
+    assert step(Throttle(many, START), LIMIT, START + FORGOTTEN_AFTER) == ThrottleStep("account:a", 1)
+    assert step(Throttle(many, START), LIMIT, START + FORGOTTEN_AFTER - A_MOMENT).failures > 1
+
+
+def test_each_quiet_hour_halves_what_was_counted() -> None:
+    counts = [step(Throttle(9, START), LIMIT, START + hours * HALVED_AFTER).failures for hours in range(5)]
+    assert counts == [10, 5, 3, 2, 1]
+    assert step(Throttle(9, START), LIMIT, START + HALVED_AFTER - A_MOMENT).failures == 10
+
+
+def test_a_clock_that_was_set_back_forgets_nothing() -> None:
+    assert step(Throttle(9, START), LIMIT, START - FORGOTTEN_AFTER).failures == 10
 
 
 def test_a_throttle_refuses_until_the_end_of_its_window() -> None:

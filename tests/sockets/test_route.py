@@ -81,18 +81,6 @@ async def test_a_session_that_is_used_is_noted_once_an_hour(tmp_path: Path) -> N
         assert told(found).count("session.seen") == 2
 
 
-async def test_a_note_that_cannot_be_written_troubles_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with inside(tmp_path) as found:
-        talk = conversation(found)
-        key = await log_in(talk)
-
-        async def fail(*_: object, **__: object) -> None:
-            raise InternalError
-
-        monkeypatch.setattr(found.gate, "seen", fail)
-        assert (await ask(talk, "authenticate", session_key=key))["error"] is False
-
-
 @pytest.mark.parametrize("route", ["logout", "update_profile"])
 async def test_a_session_whose_time_is_over_is_none(tmp_path: Path, route: str) -> None:
     async with inside(tmp_path) as found:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from service.attempts import Client
+from service.book import memory_book
 from service.errors import BadCredentials, Throttled
-from service.throttling import ThrottlePolicy
+from service.throttling import ThrottlePolicy, Throttling
 from tests.house import house
 
 WRONG = "plover-Cistern-88-gravity"
@@ -35,3 +37,11 @@ async def test_an_ipv4_address_is_the_same_through_an_ipv6_socket_and_no_network
             await at.gate.log_in(Client("test", "::ffff:192.0.2.7"), "nobody2", WRONG)
         with pytest.raises(BadCredentials):
             await at.gate.log_in(Client("test", "192.0.2.8"), "nobody3", WRONG)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"])
+def test_this_machines_own_address_has_no_throttle_since_a_proxy_speaks_from_it(address: str) -> None:
+    book = memory_book()
+    throttling = Throttling(book.keyring, ThrottlePolicy())
+    [limit] = throttling.limits("user 1", address, datetime(2026, 11, 21, tzinfo=UTC))
+    assert limit.key.startswith("account:")
