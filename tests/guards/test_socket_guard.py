@@ -197,6 +197,7 @@ async def test_a_fault_that_nobody_foresaw_ends_one_connection(monkeypatch: pyte
             await socket.send_message("fault")
             with pytest.raises(ConnectionClosed):
                 await socket.get_message()
+        await edge.until_open(1)
         assert len(edge.failures) == 1
         await other.send_message("still here")
         assert await other.get_message() == "still here"
@@ -238,6 +239,7 @@ async def test_an_error_of_the_handler_closes_its_own_connection() -> None:
             assert "secret" not in str(closed.value)
         assert (await edge.tell(upgrade("/early"))).startswith(b"HTTP/1.1 500")
         assert await is_answering(edge)
+        await edge.until_open(0)
         assert len(edge.failures) == 2
 
 
