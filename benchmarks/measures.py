@@ -29,6 +29,7 @@ from benchmarks.table import Measured, compared
 from events.log import Query, pages
 from events.recorded import Recorded
 from projections.replay import replay
+from service.app import SWITCH_SECONDS
 from service.batch import BatchRunner
 from service.book import open_book, parse_address
 from service.passwords import usable_cores
@@ -58,7 +59,10 @@ class Bench:
             yield compared(f"commands, {callers} callers", "/s", pairs, "one-row commits of SQLite", aim)
 
     def commands_under_load(self) -> Iterator[Measured]:
-        """The same at 50 callers inside the service's process while session checks saturate it, and what that costs."""
+        """The same at 50 callers inside the service's process while session checks saturate it, and what that costs.
+
+        The callers wait for answers in the event loop that the checks saturate: each takes a turn of it or two.
+        """
         commands, checks = [], []
         with _server("gatebook", str(self.store)) as server:
             plan = self._checks(server.ports["http"], self.seconds)
@@ -145,6 +149,8 @@ class Bench:
             lambda: BatchRunner(open_book(address)), batch_size=256, most_waiting=1_000, observer=lambda _: None
         )
         book = open_book(address)
+        # As the service does: the callers' event loop and the writer's thread take turns.
+        sys.setswitchinterval(SWITCH_SECONDS)
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(writer.run)
