@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -29,7 +30,7 @@ class _Table:
 
     def __init__(self, projection: AnyProjection) -> None:
         self.projection = projection
-        self.decoder = msgspec.json.Decoder(projection.document)
+        self.decoder = _decoder_of(projection.document)
         self.stored: dict[str, bytes] = {}
         self.documents: dict[str, Any] = {}
         self.known: set[str] = set()
@@ -55,6 +56,12 @@ class _Table:
                 members = self.found.get((index.name, index.value(doc)))
                 if members is not None:
                     members[key] = None
+
+
+@cache
+def _decoder_of(document: type[Struct]) -> msgspec.json.Decoder[Any]:
+    """Made once for all batches: making one costs more than most batches need it for."""
+    return msgspec.json.Decoder(document)
 
 
 class Overlay:
