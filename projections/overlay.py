@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from functools import cache
 from typing import Any
 
 import msgspec
@@ -58,10 +57,15 @@ class _Table:
                     members[key] = None
 
 
-@cache
+_decoders: dict[type[Struct], msgspec.json.Decoder[Any]] = {}
+
+
 def _decoder_of(document: type[Struct]) -> msgspec.json.Decoder[Any]:
     """Made once for all batches: making one costs more than most batches need it for."""
-    return msgspec.json.Decoder(document)
+    decoder = _decoders.get(document)
+    if decoder is None:
+        decoder = _decoders[document] = msgspec.json.Decoder(document)
+    return decoder
 
 
 class Overlay:
