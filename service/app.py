@@ -42,7 +42,7 @@ log = structlog.get_logger("gatebook.app")
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 # How long a thread keeps the interpreter from one that waits for it. The writer gives it up at every statement, and
 # beside a busy event loop would wait Python's default of 5 ms to have it back, several times in each batch.
-SWITCH_SECONDS: Final = 0.0005
+SWITCH_SECONDS: Final = 0.0001
 
 
 class Listening(Struct, frozen=True):
