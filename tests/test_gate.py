@@ -167,7 +167,7 @@ async def test_a_name_that_is_taken_is_refused_before_anything_is_hashed(
 ) -> None:
     async with visiting(tmp_path) as visitor:
         await visitor.register(email="alma@example.org")
-        visitor.gate._passwords = None  # type: ignore[assignment]
+        visitor.gate._passwords = None  # type: ignore[assignment]  # must not be asked
         with pytest.raises(InvalidFields) as refusal:
             await visitor.register(**{"nickname": "Somebody", **changes})
         assert fields(refusal) == [field]
@@ -250,7 +250,7 @@ async def test_whatever_is_wrong_the_answer_is_the_same(tmp_path: Path) -> None:
                 await visitor.log_in(name, password)
             answers.add((type(refusal.value), str(refusal.value)))
         assert len(answers) == 1
-        assert [(one.stream, one.event.reason, one.event.user_id) for one in visitor.told(LoginFailed)] == [  # type: ignore[union-attr]
+        assert [(one.stream, one.event.reason, one.event.user_id) for one in visitor.told(LoginFailed)] == [  # type: ignore[union-attr]  # all of them are LoginFailed
             ("user-1", "wrong_password", 1),
             ("user-2", "deactivated", 2),
             ("user-2", "wrong_password", 2),
@@ -357,7 +357,7 @@ def meddle(visitor: Visitor, command: Callable[[], Command], times: int = 1) -> 
             await visitor.order(command())
         return outcome
 
-    visitor.gate._passwords.verify = verify_and_meddle  # type: ignore[method-assign]
+    visitor.gate._passwords.verify = verify_and_meddle  # type: ignore[method-assign]  # meddles
     return verified
 
 

@@ -124,7 +124,7 @@ def fail(book: BookMachine, asked: Asked) -> Command:
     user = book.user(asked.who)
     limits = Limit(f"account:{asked.what % 2}", 2, timedelta(minutes=1)), Limit("address:0", 4, timedelta(minutes=1))
     reason = "wrong_password" if user else "unknown_account"
-    return RecordFailure(reason, user.id if user else None, limits[: asked.how % 3], agent=NAMES[1])  # type: ignore[arg-type]
+    return RecordFailure(reason, user.id if user else None, limits[: asked.how % 3], agent=NAMES[1])  # type: ignore[arg-type]  # the words are FailureReasons
 
 
 @kind
