@@ -11,7 +11,7 @@ What a log promises:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Final, Protocol
@@ -97,6 +97,12 @@ class EventLog(Protocol):
 
     def changed(self) -> bool:
         """Whether another process may have appended since this was asked last. Cheap: meant to be polled."""
+
+    def state(self) -> Hashable:
+        """Something that is another as soon as anybody has committed anything to the store, this object included.
+
+        As long as it is the same, whatever was read from the store since it was asked still holds. Cheap.
+        """
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Takes the write lock, waiting for other writers, and commits when its block ends.

@@ -6,7 +6,7 @@ For tests of what stands above them. They promise everything but durability.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from threading import Lock
@@ -50,6 +50,7 @@ class MemoryLog:
         self.stored: list[Entry] = []
         self._head = Head()
         self._seen = 0
+        self._commits = 0
         self._lock = Lock()
 
     def head(self) -> Head:
@@ -87,6 +88,10 @@ class MemoryLog:
         before, self._seen = self._seen, self._head.position
         return before != self._seen
 
+    def state(self) -> Hashable:
+        """How often something was committed."""
+        return self._commits
+
     @contextmanager
     def transaction(self) -> Iterator[MemoryTransaction]:
         """The write transaction: what joined it takes effect together, at the end of the block."""
@@ -95,6 +100,7 @@ class MemoryLog:
             yield transaction
             self.stored.extend(transaction.appended)
             self._head = transaction.head
+            self._commits += 1
             for commit in transaction.on_commit:
                 commit()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -188,6 +188,11 @@ class SQLiteLog:
         with translating(self.path):
             before, self._data_version = self._data_version, self._read_data_version()
         return before != self._data_version
+
+    def state(self) -> Hashable:
+        """`PRAGMA data_version`, which every commit of another connection moves, and the rows that this one changed."""
+        with translating(self.path):
+            return self._read_data_version(), self.connection.total_changes()
 
     @contextmanager
     def transaction(self) -> Iterator[SQLiteTransaction]:

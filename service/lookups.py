@@ -5,9 +5,9 @@ A lookup that fails is never taken for "there is none": the service says then th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -30,6 +30,8 @@ from service.identifiers import Prepared
 from service.tokens import matches, parse_token
 
 T = TypeVar("T")
+
+MOST_REMEMBERED: Final = 10_000
 
 
 class Principal(Struct, frozen=True):
@@ -58,34 +60,43 @@ class UserView(Struct, frozen=True):
 
 
 class Lookups:
-    """See the module. Every method may raise Unavailable (the store cannot say) and InternalError (a broken seal)."""
+    """See the module. Every method may raise Unavailable (the store cannot say) and InternalError (a broken seal).
+
+    Principals, and accounts that were opened, are remembered as long as nobody has committed anything: the store is
+    asked for that each time, which costs a fraction of the lookups. So nothing that is remembered can be out of date,
+    whichever process wrote; lifetimes are judged by the clock each time.
+    """
 
     def __init__(self, book: Book, clock: Clock = utc_now, idle_limit: timedelta | None = None) -> None:
         self._book = book
         self._idle_limit = idle_limit
         self._names = next(projection for projection in book.projections if projection.name == "names")
         self._clock = clock
+        self._state: Hashable = None
+        self._principals: dict[int, Principal] = {}
+        self._views: dict[int, tuple[User, UserView]] = {}
 
     def principal(self, token: str) -> Principal:
         """The principal of a session token: two point lookups. Unauthenticated when no live session has it."""
         presented = parse_token(token)
         if presented is None:
             raise Unauthenticated
-        session = self._session(presented.session_id)
-        if session is None or not matches(presented, session.token_digest):
+        principal = self._live(presented.session_id)
+        if not matches(presented, principal.session.token_digest):
             raise Unauthenticated
-        return self._live(session)
+        return principal
 
     def renewed(self, principal: Principal) -> Principal:
         """The principal as it is now, for connections that hold one. Unauthenticated when the session is over."""
-        session = self._session(principal.session.id)
-        if session is None:
-            raise Unauthenticated
-        return self._live(session)
+        return self._live(principal.session.id)
 
     def view(self, user: User) -> UserView:
         """The account, opened for its owner."""
-        return UserView(
+        self._forget_what_moved()
+        known = self._views.get(user.id)
+        if known is not None and known[0] is user:
+            return known[1]
+        view = UserView(
             id=user.id,
             username=self.opened(user.username),
             nickname=self.opened(user.nickname),
@@ -95,6 +106,8 @@ class Lookups:
             created_at=user.created_at,
             last_contact=user.last_contact,
         )
+        self._views[user.id] = user, view
+        return view
 
     def account(self, tag: str | None) -> User | None:
         """The account that has the name of that tag."""
@@ -133,13 +146,27 @@ class Lookups:
         """The keys at the event loop's hand."""
         return self._book.keyring
 
-    def _live(self, session: Session) -> Principal:
-        if is_over(session, self._clock(), self._idle_limit):
+    def _live(self, session_id: int) -> Principal:
+        self._forget_what_moved()
+        principal = self._principals.get(session_id) or self._looked_up_principal(session_id)
+        if is_over(principal.session, self._clock(), self._idle_limit):
             raise Unauthenticated
-        user = self.user(session.user_id)
-        if user is None or not user.active:
+        return principal
+
+    def _looked_up_principal(self, session_id: int) -> Principal:
+        session = self._session(session_id)
+        user = None if session is None else self.user(session.user_id)
+        if session is None or user is None or not user.active:
             raise Unauthenticated
-        return Principal(user, session)
+        principal = self._principals[session_id] = Principal(user, session)
+        return principal
+
+    def _forget_what_moved(self) -> None:
+        state = self._looked_up(lambda: self._book.log.state())
+        if state != self._state or len(self._principals) > MOST_REMEMBERED or len(self._views) > MOST_REMEMBERED:
+            self._principals.clear()
+            self._views.clear()
+            self._state = state
 
     def _session(self, session_id: int) -> Session | None:
         found: Session | None = self._looked_up(lambda: self._book.document(SESSIONS, str(session_id)))

@@ -352,6 +352,17 @@ class LogContract:
         assert not log.changed()
         assert log.head().position == 1
 
+    def test_its_state_is_another_after_any_commit_and_the_same_until_then(
+        self, log: EventLog, other: EventLog
+    ) -> None:
+        states = [log.state(), log.state()]
+        append(other, ("service", failed()))
+        states += [log.state(), log.state()]
+        append(log, ("service", failed()))
+        states += [log.state(), log.state()]
+        assert states[0::2] == states[1::2]
+        assert len(set(states)) == 3
+
     def test_nothing_is_noticed_of_a_block_left_by_an_exception(self, log: EventLog, other: EventLog) -> None:
         log.changed()
         with suppress(ValueError), other.transaction() as transaction:
