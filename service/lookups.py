@@ -162,7 +162,7 @@ class Lookups:
         return principal
 
     def _forget_what_moved(self) -> None:
-        state = self._looked_up(lambda: self._book.log.state())
+        state = self._looked_up(lambda: self._book.log.state())  # noqa: PLW0108 - reaching for the log is a lookup too
         if state != self._state or len(self._principals) > MOST_REMEMBERED or len(self._views) > MOST_REMEMBERED:
             self._principals.clear()
             self._views.clear()
