@@ -17,7 +17,10 @@ pytest.register_assert_rewrite(
     "tests.read_model_contract",
 )
 
-# GATEBOOK_HYPOTHESIS=long looks for longer. No deadlines: how long an example takes says how busy the machine is.
-settings.register_profile("ci", deadline=None, max_examples=100, stateful_step_count=20, print_blob=True)
+# By default the same examples each time, so that a change is what made a test fail; GATEBOOK_HYPOTHESIS=long looks for
+# longer, and elsewhere each time. No deadlines: how long an example takes says how busy the machine is.
+settings.register_profile(
+    "ci", derandomize=True, deadline=None, max_examples=100, stateful_step_count=20, print_blob=True
+)
 settings.register_profile("long", deadline=None, max_examples=1_000, stateful_step_count=60, print_blob=True)
 settings.load_profile(os.environ.get("GATEBOOK_HYPOTHESIS", "ci"))
