@@ -130,7 +130,7 @@ class Conversation:
             case ProfileUpdate():
                 await self._update_profile(call)
                 return request.done()
-        raise NotImplementedError(type(call).__name__)
+        raise TypeError(f"no route of ours asks for a {type(call).__name__}")
 
     async def _log_out(self) -> None:
         try:
