@@ -13,8 +13,8 @@ from events.sealing import seal
 from projections.rebuild import rebuild
 from service.batch import BatchRunner, new_command_id, order
 from service.book import Book, fresh_table, open_book, parse_address
+from service.credentials.passwords import Passwords
 from service.decisions.registration import Register, Taking
-from service.passwords import Passwords
 
 PASSWORD = "a benchmark's password"
 PAGE = 5_000

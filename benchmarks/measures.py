@@ -32,7 +32,7 @@ from projections.replay import replay
 from service.app import SWITCH_SECONDS
 from service.batch import BatchRunner
 from service.book import open_book, parse_address
-from service.passwords import usable_cores
+from service.credentials.passwords import usable_cores
 from service.writer import Writer
 
 USERS = 1_000

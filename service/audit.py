@@ -13,7 +13,7 @@ import trio
 
 from service.batch import Clock, utc_now
 from service.decisions.administration import NoteAuditRead
-from service.lookups import Principal
+from service.gate.lookups import Principal
 from service.writer import Writer
 
 DOOR: Final = "admin"

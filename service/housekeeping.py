@@ -24,7 +24,7 @@ from service.decisions.command import Command
 from service.decisions.sessions import ExpireSessions
 from service.decisions.throttling import FORGOTTEN_AFTER, ForgetThrottles
 from service.errors import Refused
-from service.throttling import Throttling
+from service.gate.throttling import Throttling
 from service.writer import Writer
 
 log = structlog.get_logger("gatebook.housekeeping")

@@ -11,21 +11,21 @@ from events.errors import StoreError
 from events.follow import Arrivals, Follower
 from events.log import Query
 from events.recorded import from_microseconds
-from service.attempts import Attempts
 from service.audit import Audit
 from service.batch import BatchRunner, Clock
 from service.book import Book, StoreAddress, open_book
-from service.gate import Gate, GateSettings
+from service.credentials.identifiers import identifier_rules
+from service.credentials.passwords import HashingCost, Passwords
+from service.gate.attempts import Attempts
+from service.gate.gate import Gate, GateSettings
+from service.gate.lookups import Lookups
+from service.gate.throttling import ThrottlePolicy, Throttling
 from service.housekeeping import Housekeeping
-from service.identifiers import identifier_rules
-from service.lookups import Lookups
 from service.metrics import Metrics
 from service.observation import Observation
-from service.passwords import HashingCost, Passwords
 from service.past import Past
 from service.readers import Readers
 from service.settings import Settings
-from service.throttling import ThrottlePolicy, Throttling
 from service.web.admin import Admin
 from service.writer import BatchTold, Writer
 

@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, Struct
 from msgspec.structs import FieldInfo, fields
 
 from service.address import Address
-from service.reserved_names import RESERVED_NAMES
+from service.credentials.reserved_names import RESERVED_NAMES
 
 __all__ = ["SECRET_SETTINGS", "Settings", "flag_of", "meta_of", "reference", "variable_of"]
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import trio
 
-from service.attempts import Attempts
 from service.batch import BatchRunner
 from service.book import Book, open_book, parse_address
-from service.gate import Gate, GateSettings
-from service.identifiers import IdentifierRules, identifier_rules
-from service.lookups import Lookups
-from service.passwords import HashingCost, Passwords
-from service.throttling import ThrottlePolicy, Throttling
+from service.credentials.identifiers import IdentifierRules, identifier_rules
+from service.credentials.passwords import HashingCost, Passwords
+from service.gate.attempts import Attempts
+from service.gate.gate import Gate, GateSettings
+from service.gate.lookups import Lookups
+from service.gate.throttling import ThrottlePolicy, Throttling
 from service.writer import BatchTold, Writer
 
 CHEAP = HashingCost(memory=8, time=1, parallelism=1)

@@ -10,11 +10,11 @@ import pytest
 from events.catalogue import SessionClosed, ThrottlesForgotten
 from events.log import Query
 from projections.catalogue import SESSIONS, THROTTLES
-from service.attempts import client_of
 from service.errors import BadCredentials, Unauthenticated
-from service.gate import GateSettings, LoggedIn
+from service.gate.attempts import client_of
+from service.gate.gate import GateSettings, LoggedIn
+from service.gate.throttling import KEY_NAME, ThrottlePolicy, Throttling
 from service.housekeeping import Housekeeping, Told
-from service.throttling import KEY_NAME, ThrottlePolicy, Throttling
 from tests.house import House, house
 
 CLIENT = client_of("account-api", "192.0.2.1", "test")

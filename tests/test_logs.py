@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
+from service.credentials.tokens import PresentedToken
 from service.logs import configure_logs, hide_secrets, one_line
-from service.tokens import PresentedToken
 
 TOKEN = "42|0123456789abcdefghijABCDEFGHIJklmnopqrst"
 NASTY = "x\n2026-01-01T00:00:00Z info forged\r\x1b[2J\x1b]0;title\x07\x7f\x9b\u202egnp.exe\u2028\u200b\0\ud800"

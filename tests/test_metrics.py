@@ -7,10 +7,10 @@ import trio
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.credentials.passwords import HashingCost, Passwords
 from service.guards.hypercorn import serve_http
 from service.guards.listening import bind_tcp
 from service.metrics import Metrics, metrics_app
-from service.passwords import HashingCost, Passwords
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:

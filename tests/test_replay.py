@@ -19,8 +19,8 @@ from events.sealing import open_event
 from projections.catalogue import SESSIONS, USERS, all_projections
 from projections.names import Tagger
 from projections.replay import Replay, catch_up, replay
-from service.attempts import Client
 from service.errors import BadCredentials
+from service.gate.attempts import Client
 from tests.entries import START, append, closed, entry_of, failed, opened, registered
 from tests.house import Clock, house
 from tests.strategies import recorded_events

@@ -16,7 +16,7 @@ from msgspec.structs import fields
 from rich.console import Console
 
 from service.address import Address, parse_address
-from service.reserved_names import RESERVED_NAMES
+from service.credentials.reserved_names import RESERVED_NAMES
 from service.settings import Settings, flag_of, meta_of, reference, variable_of
 from service.settings_sources import SettingsError, read_settings
 

@@ -13,17 +13,17 @@ from projections.catalogue import USERS
 from service.batch import BatchRunner, order, raised
 from service.cli.exits import NothingThereError, UsageError
 from service.cli.speech import cell, print_line, print_object
-from service.identifiers import Prepared, identifier_rules, prepare_identifier
+from service.credentials.identifiers import Prepared, identifier_rules, prepare_identifier
+from service.credentials.passwords import HashingCost, Passwords
+from service.gate.lookups import Lookups
 from service.inspection import shown
-from service.lookups import Lookups
-from service.passwords import HashingCost, Passwords
 
 if TYPE_CHECKING:
     from events.recorded import Recorded
     from projections.users import User
     from service.book import Book
+    from service.credentials.identifiers import IdentifierRules
     from service.decisions.command import Command
-    from service.identifiers import IdentifierRules
     from service.settings import Settings
 
 ACTOR: Final = "operator"

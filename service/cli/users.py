@@ -24,10 +24,10 @@ from service.cli.accounts import (
 from service.cli.exits import Exit
 from service.cli.place import HERE, Place, opened, settings_of
 from service.cli.speech import print_object, print_table
+from service.credentials.identifiers import check_registration, prepare_password
 from service.decisions.administration import Deactivate, Reactivate, SetLevel, SetPassword
 from service.decisions.registration import Register
-from service.identifiers import check_registration, prepare_password
-from service.lookups import Lookups
+from service.gate.lookups import Lookups
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

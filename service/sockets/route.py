@@ -10,14 +10,14 @@ import structlog
 from msgspec import UNSET
 from wsproto.frame_protocol import CloseReason as Code
 
-from service.attempts import Client, client_of
 from service.doors.route_calls import V1, V2, Authenticate, Edition, Login, Logout, ProfileUpdate, Registration
 from service.doors.route_protocol import Account, NotARequest, Request, read
 from service.errors import Forbidden, InternalError, Overloaded, Refused, Unauthenticated, Unavailable
-from service.gate import Gate
+from service.gate.attempts import Client, client_of
+from service.gate.gate import Gate
+from service.gate.lookups import Principal
 from service.guards.reporting import describe
 from service.guards.trio_websocket import Handler, SocketRequest
-from service.lookups import Principal
 from service.metrics import Metrics
 
 __all__ = ["Conversation", "route_handlers"]

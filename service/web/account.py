@@ -7,7 +7,7 @@ from typing import Final
 from msgspec import UNSET
 from quart import Response
 
-from service.gate import Gate
+from service.gate.gate import Gate
 from service.web.answers import answer, nothing
 from service.web.bodies import body_of
 from service.web.messages import (

@@ -13,7 +13,7 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import MethodNotAllowed
 
 from service.errors import InternalError, NoSuchRoute, Refused
-from service.gate import Gate
+from service.gate.gate import Gate
 from service.guards.quart_trio import WholeRequestConnection
 from service.guards.reporting import describe
 from service.web import answers

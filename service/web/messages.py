@@ -10,7 +10,7 @@ from datetime import datetime
 from msgspec import UNSET, Struct, UnsetType
 
 from service.errors import FieldError
-from service.lookups import UserView
+from service.gate.lookups import UserView
 
 
 class Registration(Struct, frozen=True, forbid_unknown_fields=True):

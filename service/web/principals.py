@@ -10,10 +10,10 @@ from msgspec import Struct
 from quart import Request, Response
 
 from events.catalogue import ADMIN, USER
-from service.attempts import Client, client_of
 from service.errors import Forbidden, Unauthenticated
-from service.gate import Gate
-from service.lookups import Principal
+from service.gate.attempts import Client, client_of
+from service.gate.gate import Gate
+from service.gate.lookups import Principal
 
 SCHEME: Final = "bearer"
 

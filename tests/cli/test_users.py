@@ -4,8 +4,8 @@ import pytest
 
 from events.sealing import open_value
 from projections.catalogue import SESSIONS, USERS
+from service.credentials.passwords import HashingCost, Passwords
 from service.decisions.administration import NoteAuditRead
-from service.passwords import HashingCost, Passwords
 from tests.cli.gatebook import PASSWORD, Gatebook, no_secret
 
 

@@ -10,7 +10,7 @@ from events.log import Query, pages
 from events.recorded import Recorded
 from events.sealing import open_event
 from service.book import StoreAddress, open_book
-from service.tokens import digest, parse_token
+from service.credentials.tokens import digest, parse_token
 from tests.durability.look import verified
 from tests.durability.people import Person, Told
 

@@ -14,8 +14,8 @@ from events.errors import DurabilityError
 from service.batch import BatchRunner
 from service.book import open_book
 from service.errors import Unavailable
+from service.gate.throttling import ThrottlePolicy, Throttling
 from service.housekeeping import Housekeeping
-from service.throttling import ThrottlePolicy, Throttling
 from service.writer import Writer
 from tests.durability.desk import WALS
 from tests.durability.disk import Act, noting

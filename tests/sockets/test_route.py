@@ -17,9 +17,9 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket
 from events.catalogue import LoginFailed, SessionOpened
 from events.log import Query
 from events.sealing import open_value
-from service.attempts import Client
 from service.doors.route_calls import V1, V2, Edition
 from service.errors import InternalError, Overloaded, Unavailable
+from service.gate.attempts import Client
 from service.guards.trio_websocket import by_path
 from service.metrics import Metrics
 from service.sockets.route import Conversation, route_handlers

@@ -11,8 +11,8 @@ import trio
 from events.catalogue import LoginFailed, SessionClosed, SessionOpened, SessionSeen, UserRegistered
 from events.errors import StoreUnavailableError
 from service.decisions.administration import Deactivate
-from service.gate import GateSettings
-from service.throttling import ThrottlePolicy
+from service.gate.gate import GateSettings
+from service.gate.throttling import ThrottlePolicy
 from tests.web.serving import AGENT, ALICE, LOGIN, web
 
 SAFE = {

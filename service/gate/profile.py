@@ -6,11 +6,11 @@ from msgspec import Struct, UnsetType
 
 from events.catalogue import Personal
 from projections.users import User
+from service.credentials.identifiers import IdentifierRules, Prepared, prepare_email, prepare_nickname, prepare_password
 from service.decisions.profile import ChangeProfile, NewPassword, Renaming
 from service.decisions.registration import Taking
 from service.errors import FieldError, InvalidFields
-from service.identifiers import IdentifierRules, Prepared, prepare_email, prepare_nickname, prepare_password
-from service.lookups import Lookups, Principal
+from service.gate.lookups import Lookups, Principal
 
 
 class ProfileForm(Struct, frozen=True):

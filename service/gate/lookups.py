@@ -23,11 +23,11 @@ from projections.throttles import Throttle
 from projections.users import User
 from service.batch import Clock, utc_now
 from service.book import Book
+from service.credentials.identifiers import Prepared
+from service.credentials.tokens import matches, parse_token
 from service.decisions.registration import Taking
 from service.decisions.sessions import is_over
 from service.errors import InternalError, Unauthenticated, Unavailable
-from service.identifiers import Prepared
-from service.tokens import matches, parse_token
 
 T = TypeVar("T")
 

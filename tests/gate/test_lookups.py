@@ -9,14 +9,14 @@ import apsw
 import pytest
 
 from events.sqlite import SQLiteLog
-from service.attempts import client_of
 from service.batch import BatchRunner, order, raised
 from service.book import open_book, parse_address
 from service.decisions.administration import Deactivate
 from service.decisions.command import Command
 from service.decisions.sessions import EndSession
 from service.errors import Unauthenticated
-from service.gate import LoggedIn
+from service.gate.attempts import client_of
+from service.gate.gate import LoggedIn
 from tests.house import House, house
 
 CLIENT = client_of("account-api", "192.0.2.1", "test")
@@ -122,7 +122,7 @@ async def test_a_changed_name_is_shown_at_once(tmp_path: Path) -> None:
 
 
 async def test_what_is_remembered_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.lookups.MOST_REMEMBERED", 2)
+    monkeypatch.setattr("service.gate.lookups.MOST_REMEMBERED", 2)
     async with house(tmp_path) as at:
         tokens = [(await log_in(at, name)).token for name in ("alice", "berta", "carla", "daria")]
         lookups = at.gate.lookups

@@ -16,8 +16,7 @@ from precis_i18n.context import context_rule_error
 from precis_i18n.unicode import UnicodeData
 from rich.console import Console
 
-from service.errors import FieldError, InvalidFields
-from service.identifiers import (
+from service.credentials.identifiers import (
     Identifier,
     IdentifierRules,
     Prepared,
@@ -30,8 +29,9 @@ from service.identifiers import (
     prepare_password_for_check,
     prepare_username,
 )
-from service.opaque import NotOpaqueError, opaque
-from service.reserved_names import RESERVED_NAMES
+from service.credentials.opaque import NotOpaqueError, opaque
+from service.credentials.reserved_names import RESERVED_NAMES
+from service.errors import FieldError, InvalidFields
 
 RULES = identifier_rules()
 OPEN = IdentifierRules()
@@ -365,14 +365,14 @@ def test_context_is_looked_for_nearby_or_once(text: str, monkeypatch: pytest.Mon
         handed_over += len(value)
         return context_rule_error(value, offset, ucd)
 
-    monkeypatch.setattr("service.opaque.context_rule_error", counted)
+    monkeypatch.setattr("service.credentials.opaque.context_rule_error", counted)
     assert prepare_password(text, OPEN) == text
     assert handed_over <= 4 * len(text) + 70_000
 
 
 @pytest.mark.parametrize("text", ["ب\u200c" * 1_001 + "ب", "l·" * 1_001 + "l"])
 def test_more_than_a_thousand_joiners_are_refused_unseen(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr("service.opaque.context_rule_error")
+    monkeypatch.delattr("service.credentials.opaque.context_rule_error")
     assert prepare_password_for_check(text) == "\0"
 
 
@@ -387,6 +387,6 @@ def test_long_runs_of_marks_never_reach_normalisation(marks: str, monkeypatch: p
         return normalize(form, text)
 
     with monkeypatch.context() as patched:
-        patched.setattr("service.opaque.unicodedata.normalize", counted)
+        patched.setattr("service.credentials.opaque.unicodedata.normalize", counted)
         assert prepare_password_for_check("é" + marks * 16_000) == "\0"
     assert longest <= 1

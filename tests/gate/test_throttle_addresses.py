@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from service.attempts import Client
 from service.book import memory_book
 from service.errors import BadCredentials, Throttled
-from service.throttling import ThrottlePolicy, Throttling
+from service.gate.attempts import Client
+from service.gate.throttling import ThrottlePolicy, Throttling
 from tests.house import house
 
 WRONG = "plover-Cistern-88-gravity"

@@ -16,19 +16,24 @@ from msgspec import UNSET, Struct, UnsetType
 from events.catalogue import USER, SessionOpened
 from projections.catalogue import SESSIONS, USERS
 from projections.users import User
-from service.attempts import ANONYMOUS, Attempts, Client
 from service.batch import Clock, utc_now
+from service.credentials.identifiers import (
+    IdentifierRules,
+    check_registration,
+    prepare_identifier,
+    prepare_password_for_check,
+)
+from service.credentials.passwords import Passwords
+from service.credentials.tokens import digest, format_token, new_secret
 from service.decisions.command import Command
 from service.decisions.login import LogIn
 from service.decisions.registration import Register, Taking
 from service.decisions.sessions import EndSession, SeeSession
 from service.decisions.throttling import Limit
 from service.errors import BadCredentials, FieldError, InvalidFields, Stale, Unavailable
-from service.identifiers import IdentifierRules, check_registration, prepare_identifier, prepare_password_for_check
-from service.lookups import Lookups, Principal, UserView
-from service.passwords import Passwords
-from service.profile import ProfileForm, checked, profile_command
-from service.tokens import digest, format_token, new_secret
+from service.gate.attempts import ANONYMOUS, Attempts, Client
+from service.gate.lookups import Lookups, Principal, UserView
+from service.gate.profile import ProfileForm, checked, profile_command
 from service.writer import Writer
 
 ATTEMPTS: Final = 3

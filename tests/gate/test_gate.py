@@ -27,7 +27,8 @@ from events.log import Query
 from events.recorded import Recorded
 from events.sealing import open_event
 from projections.catalogue import THROTTLES
-from service.attempts import LONGEST_AGENT, Client, client_of
+from service.credentials.identifiers import Prepared
+from service.credentials.passwords import HashingCost, Verified
 from service.decisions.administration import Deactivate, Reactivate, SetPassword
 from service.decisions.command import Command
 from service.decisions.profile import ChangeProfile, Renaming
@@ -39,11 +40,10 @@ from service.errors import (
     Unauthenticated,
     Unavailable,
 )
-from service.gate import GateSettings, LoggedIn
-from service.identifiers import Prepared
-from service.lookups import Principal
-from service.passwords import HashingCost, Verified
-from service.throttling import ThrottlePolicy, network_of
+from service.gate.attempts import LONGEST_AGENT, Client, client_of
+from service.gate.gate import GateSettings, LoggedIn
+from service.gate.lookups import Principal
+from service.gate.throttling import ThrottlePolicy, network_of
 from tests.house import CHEAP, House, house
 
 PASSWORD = "tugging-Widow-41-lanterns"

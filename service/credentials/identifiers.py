@@ -12,10 +12,10 @@ from email_validator import EmailNotValidError, validate_email
 from msgspec import Struct
 from precis_i18n import get_profile
 
-from service.common_passwords import common_passwords
+from service.credentials.common_passwords import common_passwords
+from service.credentials.opaque import LONGEST_RUN_OF_MARKS, NotOpaqueError, opaque
+from service.credentials.reserved_names import RESERVED_NAMES
 from service.errors import FieldError, InvalidFields
-from service.opaque import LONGEST_RUN_OF_MARKS, NotOpaqueError, opaque
-from service.reserved_names import RESERVED_NAMES
 
 __all__ = [
     "Identifier",

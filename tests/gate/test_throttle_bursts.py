@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from events.log import Query
-from service.attempts import Client
+from service.credentials.passwords import Verified
 from service.errors import BadCredentials, InvalidFields, Refused, Throttled
-from service.passwords import Verified
-from service.throttling import ThrottlePolicy
+from service.gate.attempts import Client
+from service.gate.throttling import ThrottlePolicy
 from tests.house import house
 
 PASSWORD = "tugging-Widow-41-lanterns"

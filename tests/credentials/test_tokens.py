@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.pretty import Pretty
 
-from service.tokens import PresentedToken, digest, format_token, matches, new_secret, parse_token
+from service.credentials.tokens import PresentedToken, digest, format_token, matches, new_secret, parse_token
 
 SECRET = "0123456789abcdefghijABCDEFGHIJklmnopqrst"
 LETTERS_AND_DIGITS = string.ascii_letters + string.digits

@@ -12,8 +12,8 @@ from argon2 import PasswordHasher, Type, extract_parameters
 from argon2 import exceptions as argon2_exceptions
 from trio.testing import wait_all_tasks_blocked
 
+from service.credentials.passwords import HashingCost, Passwords, Verified, usable_cores
 from service.errors import Overloaded, Refused, Unavailable
-from service.passwords import HashingCost, Passwords, Verified, usable_cores
 
 CHEAP = HashingCost(memory=8, time=1)
 

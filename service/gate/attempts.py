@@ -12,8 +12,8 @@ from service.batch import Clock
 from service.decisions.login import RecordFailure
 from service.decisions.throttling import Limit, NoteThrottled, refusing_until
 from service.errors import Throttled
-from service.lookups import Lookups
-from service.throttling import Throttling
+from service.gate.lookups import Lookups
+from service.gate.throttling import Throttling
 from service.writer import Writer
 
 ANONYMOUS: Final = "anonymous"

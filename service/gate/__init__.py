@@ -1,0 +1,1 @@
+"""The gate: everything that happens before the writer, the same for every door."""

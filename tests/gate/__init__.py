@@ -1,0 +1,1 @@
+"""The gate, over a real book: what happens before the writer."""
