@@ -81,8 +81,29 @@ class SessionOpened(Struct, frozen=True, gc=False, omit_defaults=True, tag="sess
     cleared: tuple[str, ...] = ()
 
 
+class GuestCreated(Struct, frozen=True, gc=False, omit_defaults=True, tag="guest.created"):
+    """Somebody without an account got a session. Its stream is `session-N`; N is the guest's id and the session's.
+
+    Nothing personal is known of a guest, and no key is theirs. `origin` is a tag of the address, under the key that
+    throttles have, by which the guests of one address are counted.
+    """
+
+    token_digest: str
+    expires_at: Moment
+    origin: str | None = None
+
+
+class GuestLinked(Struct, frozen=True, gc=False, tag="guest.linked"):
+    """The guest of this `session-N` logged in to an account: what guest N did, that user did."""
+
+    user_id: int
+
+
 class SessionSeen(Struct, frozen=True, gc=False, tag="session.seen"):
-    """The session was used. At most one in `session_seen_interval`, so it says roughly, not exactly, when."""
+    """The session was used. At most one in `session_seen_interval`, so it says roughly, not exactly, when.
+
+    Of a guest's session, `user_id` is the guest's id, here and when it is closed.
+    """
 
     user_id: int
 
@@ -186,6 +207,8 @@ Event = (
     | UserDeactivated
     | UserReactivated
     | AuditRead
+    | GuestCreated
+    | GuestLinked
 )
 
 EVENT_TYPES: Final[tuple[type[Struct], ...]] = get_args(Event)
@@ -214,10 +237,15 @@ PERSONAL_FIELDS: Final[dict[type[Struct], tuple[str, ...]]] = {
 
 
 def user_of(stream: str, event: Event) -> int | None:
-    """The user whom the event is about: its `user_id`, else the number of its `user-N` stream, else nobody."""
+    """The user whom the event is about: its `user_id`, else the number of its `user-N` stream, else nobody.
+
+    Of a guest that comes to be, the number of its `session-N` stream: its id.
+    """
     user_id: int | None = getattr(event, "user_id", None)
-    if user_id is None and stream.startswith("user-") and is_position(stream[5:]):
-        return int(stream[5:])
+    if user_id is None:
+        kind, _, number = stream.partition("-")
+        if kind == ("session" if type(event) is GuestCreated else "user") and is_position(number):
+            return int(number)
     return user_id
 
 

@@ -16,6 +16,8 @@ from events.catalogue import (
     PERSONAL_FIELDS,
     SERVICE_STREAM,
     AuditRead,
+    GuestCreated,
+    GuestLinked,
     LoginFailed,
     LoginThrottled,
     PasswordChanged,
@@ -53,6 +55,8 @@ STREAMS: Final[dict[type[Struct], tuple[str, ...]]] = {
     UserDeactivated: (USER_STREAM,),
     UserReactivated: (USER_STREAM,),
     AuditRead: (SERVICE_STREAM,),
+    GuestCreated: (SESSION_STREAM,),
+    GuestLinked: (SESSION_STREAM,),
 }
 """The streams in which each type of event stands."""
 

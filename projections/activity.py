@@ -1,4 +1,4 @@
-"""The projection `activity`: how many logins, failures, registrations and endings each hour of UTC saw."""
+"""The projection `activity`: how many logins, failures, registrations, guests and endings each hour of UTC saw."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import ClassVar
 
 from msgspec import Struct
 
-from events.catalogue import LoginFailed, LoginThrottled, SessionClosed, SessionOpened, UserRegistered
+from events.catalogue import GuestCreated, LoginFailed, LoginThrottled, SessionClosed, SessionOpened, UserRegistered
 from events.recorded import Recorded
 from projections.projection import Index
 
 
 class Activity(Struct, frozen=True, gc=False):
-    """One hour's counts. `hour` is its first moment, `2026-11-21T01`, in UTC."""
+    """One hour's counts. `hour` is its first moment, `2026-11-21T01`, in UTC; `endings` counts guests' sessions too."""
 
     hour: str
     registrations: int = 0
@@ -22,19 +22,20 @@ class Activity(Struct, frozen=True, gc=False):
     failures: int = 0
     throttled: int = 0
     endings: int = 0
+    guests: int = 0
 
 
 class ActivityByHour:
     """See the module."""
 
     name = "activity"
-    revision = 1
+    revision = 2
     document = Activity
     indexes: tuple[Index[Activity], ...] = ()
     opened = False
     keyed_by_position = False
     handles: ClassVar[frozenset[type[Struct]]] = frozenset(
-        {UserRegistered, SessionOpened, LoginFailed, LoginThrottled, SessionClosed}
+        {UserRegistered, SessionOpened, LoginFailed, LoginThrottled, SessionClosed, GuestCreated}
     )
 
     def keys(self, recorded: Recorded) -> tuple[str, ...]:
@@ -52,6 +53,7 @@ class ActivityByHour:
             hour.failures + (kind is LoginFailed),
             hour.throttled + (kind is LoginThrottled),
             hour.endings + (kind is SessionClosed),
+            hour.guests + (kind is GuestCreated),
         )
 
 

@@ -1,4 +1,4 @@
-"""The projection `sessions`: the sessions that are open. Ended ones leave it; the book keeps them."""
+"""The projection `sessions`: the sessions that are open, guests' too. Ended ones leave it; the book keeps them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from typing import ClassVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from events.catalogue import Personal, SessionClosed, SessionOpened, SessionSeen, is_position
+from events.catalogue import GuestCreated, Personal, SessionClosed, SessionOpened, SessionSeen, is_position
 from events.recorded import Recorded, to_microseconds
 from projections.projection import Index
 
 
 class Session(Struct, frozen=True, gc=False, omit_defaults=True):
-    """An open session. `token_digest` is the SHA-256 of its token's secret; the token itself is stored nowhere."""
+    """An open session. `token_digest` is the SHA-256 of its token's secret; the token itself is stored nowhere.
+
+    A guest is all in their session: `user_id` is then the session's own id, `origin` the tag of their address.
+    """
 
     id: int
     user_id: int
@@ -25,22 +28,25 @@ class Session(Struct, frozen=True, gc=False, omit_defaults=True):
     door: str
     address: Personal | None = None
     agent: Personal | None = None
+    guest: bool = False
+    origin: str | None = None
 
 
 class Sessions:
     """See the module."""
 
     name = "sessions"
-    revision = 1
+    revision = 2
     document = Session
     indexes: tuple[Index[Session], ...] = (
         Index("user", lambda session: session.user_id),
         Index("expiry", lambda session: to_microseconds(session.expires_at)),
         Index("seen", lambda session: to_microseconds(session.seen_at)),
+        Index("origin", lambda session: session.origin),
     )
     opened = False
     keyed_by_position = True
-    handles: ClassVar[frozenset[type[Struct]]] = frozenset({SessionOpened, SessionSeen, SessionClosed})
+    handles: ClassVar[frozenset[type[Struct]]] = frozenset({SessionOpened, GuestCreated, SessionSeen, SessionClosed})
 
     def keys(self, recorded: Recorded) -> tuple[str, ...]:
         """The session in whose stream the event stands."""
@@ -62,6 +68,18 @@ class Sessions:
                     recorded.door,
                     event.address,
                     event.agent,
+                )
+            case GuestCreated():
+                return Session(
+                    int(key),
+                    int(key),
+                    event.token_digest,
+                    recorded.at,
+                    recorded.at,
+                    event.expires_at,
+                    recorded.door,
+                    guest=True,
+                    origin=event.origin,
                 )
             case SessionSeen() if doc is not None:
                 return replace(doc, seen_at=recorded.at)

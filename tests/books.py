@@ -11,6 +11,8 @@ from msgspec import Struct
 from events.catalogue import (
     AuditRead,
     Event,
+    GuestCreated,
+    GuestLinked,
     LoginFailed,
     LoginThrottled,
     PasswordChanged,
@@ -81,6 +83,11 @@ def opened(user_id: int, at: datetime, cleared: tuple[str, ...] = ()) -> Session
     )
 
 
+def guest(at: datetime, origin: str | None = None) -> GuestCreated:
+    """A guest."""
+    return GuestCreated("1" * 64, at + timedelta(days=1), origin)
+
+
 def small_book(book: Book) -> None:
     """Some of everything: every table of the store has rows, every index column a value."""
     ada, bob, carol = tell(book, NOON, *(("user", registered(name)) for name in ("ada", "bob", "carol")))
@@ -101,6 +108,7 @@ def small_book(book: Book) -> None:
     renamed = ProfileChanged(nickname="Bobby", nickname_prepared="bobby", nickname_released="bob's nickname")
     tell(book, at, (bob.stream, renamed), (ada.stream, UserLevelChanged(2)))
     tell(book, at, ("service", AuditRead("users")))
+    tell(book, at, ("session", guest(at, "guests:1")))
 
 
 def random_events(seed: int, book: Book, steps: int) -> None:
@@ -131,11 +139,13 @@ def random_events(seed: int, book: Book, steps: int) -> None:
         about_sessions: list[tuple[str, Event]] = [
             (f"session-{session}", SessionSeen(owner)),
             (f"session-{session}", SessionClosed(owner, "logout")),
+            (f"session-{session}", GuestLinked(user)),
         ]
         events: list[tuple[str, Event]] = [
             ("user", registered(name)),
             ("service", LoginFailed("unknown_account", None, (ThrottleStep(key, step, at),))),
             ("service", LoginThrottled(key, at)),
+            ("session", guest(at, random.choice((None, "guests:1", "guests:2")))),
             ("service", ThrottlesForgotten((key, random.choice(throttles)))),
             *(about_users if users else []),
             *(about_sessions if sessions else []),
@@ -145,3 +155,5 @@ def random_events(seed: int, book: Book, steps: int) -> None:
                 users.append(recorded.position)
             if isinstance(recorded.event, SessionOpened):
                 sessions.append((recorded.position, recorded.event.user_id))
+            if isinstance(recorded.event, GuestCreated):
+                sessions.append((recorded.position, recorded.position))

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from events import merkle
-from events.catalogue import Event, LoginFailed, SessionClosed, SessionOpened, UserRegistered
+from events.catalogue import Event, GuestCreated, LoginFailed, SessionClosed, SessionOpened, UserRegistered
 from events.log import EventLog
 from events.recorded import Entry, Recorded, encode, from_microseconds, searchable
 
@@ -38,6 +38,11 @@ def opened(user_id: int = 1, **changes: Any) -> SessionOpened:
     return SessionOpened(
         **{"user_id": user_id, "token_digest": DIGEST, "expires_at": START + timedelta(days=1), **changes}
     )
+
+
+def guest(**changes: Any) -> GuestCreated:
+    """A guest."""
+    return GuestCreated(**{"token_digest": DIGEST, "expires_at": START + timedelta(days=1), **changes})
 
 
 def closed(user_id: int = 1) -> SessionClosed:

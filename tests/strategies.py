@@ -12,6 +12,8 @@ from events.catalogue import (
     PERSONAL_FIELDS,
     AuditRead,
     Event,
+    GuestCreated,
+    GuestLinked,
     LoginFailed,
     LoginThrottled,
     PasswordChanged,
@@ -72,6 +74,8 @@ _OF_TYPE: Final[dict[type[Any], st.SearchStrategy[Any]]] = {
     UserDeactivated: st.builds(UserDeactivated, maybe),
     UserReactivated: st.just(UserReactivated()),
     AuditRead: st.builds(AuditRead, texts),
+    GuestCreated: st.builds(GuestCreated, digests, moments, st.none() | st.sampled_from(["guests:1", "guests:2", ""])),
+    GuestLinked: st.builds(GuestLinked, ids),
 }
 
 

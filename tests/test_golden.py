@@ -26,10 +26,10 @@ from projections.names import Tagger
 from projections.replay import Replay
 
 GOLDEN = Path(__file__).parent / "golden"
-RELEASED = 33
+RELEASED = 38
 """How many lines there are, none of which ever changes. Raised, with the digests below, when lines are added."""
-RELEASED_PLAIN = "cf0d61503e0649cec82ccf5b503c24d0be89ff2fd6fa32f2a081e8901edd035b"
-RELEASED_SEALED = "ad4e6c824079b40ac3a76a2174feedfb98713fcefbf45b72604a11f108a16af3"
+RELEASED_PLAIN = "c7645522d0ac3178d3de769aa098bb30c44c0f7f1c063ff56ebb4cd1963c7fb5"
+RELEASED_SEALED = "5b41a0601257b2acf3f0ea0baaca486d6381fc9a8656a1cb25540f62911813d8"
 
 
 def key_of(subject: int) -> AESGCM:

@@ -436,4 +436,4 @@ def test_states_move_for_every_projection(desk: Desk) -> None:
     desk.batch(record([("service", failed())], after=1))
     assert {state.position for state in desk.models.states().values()} == {2}
     assert desk.models.states()["users"].documents == 1
-    assert desk.models.states()["sessions"] == ReadModelState(1, 2)
+    assert desk.models.states()["sessions"] == ReadModelState(SESSIONS.revision, 2)

@@ -13,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from events import merkle, upcasting
-from events.catalogue import EVENT_TYPES, PasswordChanged, Sealed, SessionClosed, UserReactivated, user_of, wire_name
+from events.catalogue import (
+    EVENT_TYPES,
+    GuestLinked,
+    PasswordChanged,
+    Sealed,
+    SessionClosed,
+    UserReactivated,
+    user_of,
+    wire_name,
+)
 from events.errors import EntryTooLargeError, UndecodableEntryError
 from events.recorded import (
     MAX_ENTRY_BYTES,
@@ -24,7 +33,7 @@ from events.recorded import (
     searchable,
     to_microseconds,
 )
-from tests.entries import START, closed, failed, opened, record, registered
+from tests.entries import START, closed, failed, guest, opened, record, registered
 from tests.strategies import recorded_events
 
 ONE = Recorded(7, "user-1", 2, START, "user-1", "test", "ab" * 16, UserReactivated())
@@ -119,6 +128,10 @@ def test_the_searchable_columns_say_what_the_entry_says() -> None:
         ("user-17", failed(user_id=18), 18),
         ("service", failed(), None),
         ("session-9", UserReactivated(), None),
+        ("session-9", guest(), 9),
+        ("session-x", guest(), None),
+        ("user-9", guest(), None),
+        ("session-9", GuestLinked(17), 17),
         # What the writer never wrote is about nobody, and fells no fold.
         ("user-", UserReactivated(), None),
         ("user-x", UserReactivated(), None),
@@ -157,6 +170,8 @@ def test_every_wire_name_is_one_words_of_which_never_change() -> None:
         "user.deactivated",
         "user.reactivated",
         "audit.read",
+        "guest.created",
+        "guest.linked",
     ]
 
 

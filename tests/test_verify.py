@@ -158,7 +158,7 @@ def test_a_sound_store_is_sound(tmp_path: Path, keys: bool) -> None:
     put_store(tmp_path)
     found = verified(tmp_path, keys=keys)
     assert found.fault is None
-    assert found.position == 14
+    assert found.position == 15
     with opened_book(tmp_path) as book:
         assert found.root == book.log.head().root.hex()
     assert [told.name for told in found.read_models] == ["users", "names", "sessions", "throttles", "activity"]
@@ -439,7 +439,7 @@ def test_a_rewritten_entry_is_found_by_the_tree(tmp_path: Path) -> None:
         rewrite(connection, 1, make_admin, frontier=False)
     fault = verified(tmp_path).fault
     assert fault is not None
-    assert (fault.table, fault.column, fault.position) == ("head", "frontier", 14)
+    assert (fault.table, fault.column, fault.position) == ("head", "frontier", 15)
 
 
 def test_a_rewritten_tree_is_found_by_the_read_models(tmp_path: Path) -> None:
@@ -581,13 +581,13 @@ def test_verify_works_while_the_service_writes(tmp_path: Path) -> None:
         found = verify(Interrupted(book, write), book.projections, keyring=book.keyring, progress=progress)
         assert found.fault is None
         # Two writes came while the log was read, and five while the read models were.
-        assert written == [16, 18, 20, 22, 24, 26, 28]
-        assert found.position == 18
+        assert written == [17, 19, 21, 23, 25, 27, 29]
+        assert found.position == 19
         assert [done for done, _ in told] == sorted({done for done, _ in told})
         assert all(done <= total for done, total in told)
-        assert told[-1] == (18, 18)
+        assert told[-1] == (19, 19)
         again = verify(SQLiteEvidence(book.log, book.read_models), book.projections, keyring=book.keyring)
-        assert (again.fault, again.position) == (None, 28)
+        assert (again.fault, again.position) == (None, 29)
 
 
 def test_versions_follow_each_stream_on_its_own() -> None:
