@@ -108,6 +108,13 @@ class Forbidden(Refused):
     message = "You may not do this."
 
 
+class CrossSite(Forbidden):
+    """A page of another site made the request, or it cannot be told which; no cookie counts then, and none is set."""
+
+    code = "cross_site"
+    message = "This request came from another site and was not carried out."
+
+
 class Conflict(Refused):
     """The state of the book does not admit the command: already so, or the last of its kind."""
 
@@ -137,6 +144,17 @@ class Throttled(Refused):
     def __init__(self, retry_after: int) -> None:
         self.retry_after = max(1, retry_after)
         super().__init__(f"Too many failed attempts; try again in {self.retry_after} seconds.")
+
+
+class TooManyGuests(Throttled):
+    """As many guests as one address may have are there. `retry_after` is when the first of them is over."""
+
+    code = "too_many_guests"
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(retry_after)
+        self.message = "There are too many guests from this address; log in, or try again later."
+        self.args = (self.message,)
 
 
 class Overloaded(Refused):
@@ -181,6 +199,7 @@ HTTP_STATUS: Final[dict[type[Refused], int]] = {
     Unauthenticated: 401,
     BadCredentials: 401,
     Forbidden: 403,
+    CrossSite: 403,
     NotFound: 404,
     NoSuchRoute: 404,
     MethodNotAllowed: 405,
@@ -191,6 +210,7 @@ HTTP_STATUS: Final[dict[type[Refused], int]] = {
     UnsupportedMedia: 415,
     InvalidFields: 422,
     Throttled: 429,
+    TooManyGuests: 429,
     InternalError: 500,
     Overloaded: 503,
     Unavailable: 503,
@@ -203,6 +223,7 @@ ROUTE_ERROR_CODE: Final[dict[type[Refused], int]] = {
     BadCredentials: 401,
     Unauthenticated: 401,
     Forbidden: 403,
+    CrossSite: 403,
     NoSuchRoute: 404,
     NotFound: 404,
     Conflict: 450,

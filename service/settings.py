@@ -63,6 +63,10 @@ class Settings(Struct, frozen=True, kw_only=True):
         int, _whole(1, 10_000, "sessions", "One more login of the same user ends the oldest session.")
     ] = 100
 
+    guests_per_address: Annotated[
+        int, _whole(0, 100_000, "guests", "The most guests at a time from one address; one more is refused.")
+    ] = 200
+
     batch_size: Annotated[int, _whole(1, 10_000, "commands", "The most that one transaction takes.")] = 256
     waiting_commands: Annotated[
         int, _whole(1, 1_000_000, "commands", "The most that wait for the writer; one more is refused as overload.")

@@ -16,7 +16,7 @@ from difflib import unified_diff
 from pprint import pformat
 from typing import Any, TypeVar
 
-from events.catalogue import Event, Level, SessionOpened, UserRegistered
+from events.catalogue import Event, GuestCreated, Level, SessionOpened, UserRegistered
 from events.recorded import Recorded
 from projections.catalogue import all_projections
 from projections.names import Name, NameKind, Tagger
@@ -59,6 +59,11 @@ def registered(name: str, *, level: Level = 1, email: str | None = None) -> User
 def opened(*, user: int, until: datetime = START + A_DAY, cleared: Sequence[str] = ()) -> SessionOpened:
     """A session of that user."""
     return SessionOpened(user, "d" * 64, until, cleared=tuple(cleared))
+
+
+def guest(*, until: datetime = START + A_DAY, origin: str | None = None) -> GuestCreated:
+    """A guest."""
+    return GuestCreated("d" * 64, until, origin)
 
 
 class Book:
@@ -122,6 +127,10 @@ class Book:
         self._look(f"sessions of {user_id}", lambda reads: user_id in reads.sessions_of)
         # Newest first: whoever wants them in another order sorts them.
         return [one for one in reversed(self.documents("sessions").values()) if one.user_id == user_id]
+
+    def guests_of(self, origin: str) -> list[Session]:
+        self._look(f"guests of {origin}", lambda reads: origin in reads.guests_of)
+        return [one for one in reversed(self.documents("sessions").values()) if one.origin == origin]
 
     def throttle(self, key: str) -> Throttle | None:
         self._look(f"throttle {key}", lambda reads: key in reads.throttles)
@@ -208,7 +217,7 @@ def given(events: Sequence[Given] = ()) -> Situation:
 def _stream_of(event: Event) -> str:
     if isinstance(event, UserRegistered):
         return "user"
-    return "session" if isinstance(event, SessionOpened) else "service"
+    return "session" if isinstance(event, SessionOpened | GuestCreated) else "service"
 
 
 def _lines(items: Sequence[object]) -> str:

@@ -23,6 +23,7 @@ class Reads(Struct, frozen=True):
     sessions: tuple[int, ...] = ()
     sessions_of: tuple[int, ...] = ()
     throttles: tuple[str, ...] = ()
+    guests_of: tuple[str, ...] = ()
     active_admins: bool = False
 
 
@@ -42,6 +43,9 @@ class State(Protocol):
 
     def sessions_of(self, user_id: int) -> list[Session]:
         """The user's open sessions, in no particular order."""
+
+    def guests_of(self, origin: str) -> list[Session]:
+        """The open sessions of guests whose address has that tag, in no particular order."""
 
     def throttle(self, key: str) -> Throttle | None:
         """The failures counted under that key."""

@@ -7,10 +7,18 @@ from datetime import timedelta
 
 from msgspec import Struct
 
-from events.catalogue import SERVICE_STREAM, FailureReason, LoginFailed, PasswordRehashed, SessionClosed, SessionOpened
+from events.catalogue import (
+    SERVICE_STREAM,
+    FailureReason,
+    GuestLinked,
+    LoginFailed,
+    PasswordRehashed,
+    SessionClosed,
+    SessionOpened,
+)
 from service.decisions.command import Proposed, Reads, State, session_stream, user_stream
 from service.decisions.throttling import Limit, step
-from service.errors import BadCredentials, Stale
+from service.errors import BadCredentials, Stale, Unauthenticated
 
 
 class LogIn(Struct, frozen=True):
@@ -18,6 +26,7 @@ class LogIn(Struct, frozen=True):
 
     `password_version` is the version of the password that it was verified against. `replaces` is the session that the
     connection held before. `rehashed` is the same password under the present parameters, where they were raised.
+    `guest` is the guest who logs in: linked to the account, their session replaced.
     """
 
     user_id: int
@@ -30,20 +39,25 @@ class LogIn(Struct, frozen=True):
     clears: tuple[str, ...] = ()
     address: str | None = None
     agent: str | None = None
+    guest: int | None = None
 
     def reads(self) -> Reads:
-        """The account, the session it replaces, the throttles it clears."""
-        replaced = () if self.replaces is None else (self.replaces,)
+        """The account, the sessions it replaces, the throttles it clears."""
+        replaced = tuple(session_id for session_id in (self.replaces, self.guest) if session_id is not None)
         return Reads(users=(self.user_id,), sessions=replaced, throttles=self.clears)
 
     def decide(self, state: State) -> Sequence[Proposed]:
-        """Stale when the password moved since it was verified, BadCredentials when the account may not log in."""
+        """Stale when the password moved since it was verified, BadCredentials when the account may not log in.
+
+        Unauthenticated when the guest's session is over: a guest logs in once.
+        """
         user = state.user(self.user_id)
         if user is None or not user.active:
             raise BadCredentials
         if user.password_version != self.password_version:
             raise Stale
         return (
+            *self._linked(state),
             *self._replaced(state, user.open_sessions),
             *self._rehashed(),
             Proposed(
@@ -73,6 +87,18 @@ class LogIn(Struct, frozen=True):
             Proposed(session_stream(session_id), SessionClosed(owner, "replaced"))
             for session_id in closing
             for owner in [held.user_id if held is not None and session_id == held.id else self.user_id]
+        ]
+
+    def _linked(self, state: State) -> list[Proposed]:
+        if self.guest is None:
+            return []
+        held = state.session(self.guest)
+        if held is None or not held.guest or held.expires_at <= state.now:
+            raise Unauthenticated
+        stream = session_stream(held.id)
+        return [
+            Proposed(stream, GuestLinked(self.user_id)),
+            Proposed(stream, SessionClosed(held.user_id, "replaced")),
         ]
 
     def _rehashed(self) -> list[Proposed]:

@@ -32,7 +32,7 @@ from service.decisions.sessions import EndSession, SeeSession
 from service.decisions.throttling import Limit
 from service.errors import BadCredentials, FieldError, InvalidFields, Stale, Unavailable
 from service.gate.attempts import ANONYMOUS, Attempts, Client
-from service.gate.lookups import Lookups, Principal, UserView
+from service.gate.lookups import Guest, Holder, Lookups, Principal, UserView
 from service.gate.profile import ProfileForm, checked, profile_command
 from service.writer import Writer
 
@@ -98,11 +98,18 @@ class Gate:
         return recorded[0].position
 
     async def log_in(
-        self, client: Client, identifier: str, password: str, *, replaces: Principal | None = None
+        self,
+        client: Client,
+        identifier: str,
+        password: str,
+        *,
+        replaces: Principal | None = None,
+        guest: Guest | None = None,
     ) -> LoggedIn:
         """Opens a session. `replaces` is what the connection held before; its session ends in the same command.
 
-        Raises BadCredentials, which never says what was wrong; Throttled.
+        So does that of the `guest` who logs in, and the guest is linked to the account. Raises BadCredentials, which
+        never says what was wrong; Throttled; Unauthenticated where the guest's session has just ended.
         """
         known = prepare_identifier(identifier)
         tag = None if known is None else self.lookups.tag(known.kind, known.compared)
@@ -122,22 +129,22 @@ class Gate:
                 raise BadCredentials
             rehashed = await self._passwords.hash(prepared, account) if verified.needs_rehash else None
             with suppress(Stale):
-                return await self._open_session(client, user, limits, rehashed, replaces)
+                return await self._open_session(client, user, limits, rehashed, replaces, guest)
         raise Unavailable("the account kept changing while its password was verified")
 
     async def log_out(self, client: Client, principal: Principal) -> None:
         """Ends the principal's session; Unauthenticated when it is over already."""
         await self._submit(EndSession(principal.session.id, principal.user.id), principal, client)
 
-    async def seen(self, client: Client, principal: Principal) -> None:
+    async def seen(self, client: Client, holder: Holder) -> None:
         """Notes, once in the interval, that the session is in use; under load the note is dropped, not queued.
 
         Raises nothing: a check holds whether it was noted or not.
         """
-        if self._clock() - principal.session.seen_at < self._settings.seen_interval:
+        if self._clock() - holder.session.seen_at < self._settings.seen_interval:
             return
-        note = SeeSession(principal.session.id, self._settings.seen_interval, self._settings.idle_limit)
-        await self._writer.note(note, actor=principal.actor, door=client.door)
+        note = SeeSession(holder.session.id, self._settings.seen_interval, self._settings.idle_limit)
+        await self._writer.note(note, actor=holder.actor, door=client.door)
 
     async def change_profile(
         self,
@@ -185,7 +192,13 @@ class Gate:
         return None if form.new_password is None else await self._passwords.hash(form.new_password, account)
 
     async def _open_session(
-        self, client: Client, user: User, limits: tuple[Limit, ...], rehashed: str | None, replaces: Principal | None
+        self,
+        client: Client,
+        user: User,
+        limits: tuple[Limit, ...],
+        rehashed: str | None,
+        replaces: Principal | None,
+        guest: Guest | None,
     ) -> LoggedIn:
         secret = new_secret()
         command = LogIn(
@@ -200,6 +213,7 @@ class Gate:
             clears=tuple(limit.key for limit in limits if limit.key.startswith("account:")),
             address=client.address,
             agent=client.agent,
+            guest=None if guest is None else guest.session.id,
         )
         recorded = await self._writer.submit(command, actor=f"user-{user.id}", door=client.door)
         opened = next(one for one in recorded if isinstance(one.event, SessionOpened))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, TypeVar
 
 import msgspec
@@ -46,6 +47,21 @@ class Principal(Struct, frozen=True):
         return f"user-{self.user.id}"
 
 
+class Guest(Struct, frozen=True):
+    """Who a request acts for when it is somebody without an account: nothing but a session."""
+
+    session: Session
+
+    @property
+    def actor(self) -> str:
+        """The guest's name in the book."""
+        return f"guest-{self.session.id}"
+
+
+Holder = Principal | Guest
+"""Whoever holds a session's token."""
+
+
 class UserView(Struct, frozen=True):
     """An account as its owner may see it, opened."""
 
@@ -73,22 +89,26 @@ class Lookups:
         self._names = next(projection for projection in book.projections if projection.name == "names")
         self._clock = clock
         self._state: Hashable = None
-        self._principals: dict[int, Principal] = {}
+        self._holders: dict[int, Holder] = {}
         self._views: dict[int, tuple[User, UserView]] = {}
 
     def principal(self, token: str) -> Principal:
-        """The principal of a session token: two point lookups. Unauthenticated when no live session has it."""
+        """The principal of a session token. Unauthenticated when no live session has it, or a guest's does."""
+        return _account_of(self.holder(token))
+
+    def holder(self, token: str) -> Holder:
+        """The same where a guest counts too: two point lookups."""
         presented = parse_token(token)
         if presented is None:
             raise Unauthenticated
-        principal = self._live(presented.session_id)
-        if not matches(presented, principal.session.token_digest):
+        holder = self._live(presented.session_id)
+        if not matches(presented, holder.session.token_digest):
             raise Unauthenticated
-        return principal
+        return holder
 
     def renewed(self, principal: Principal) -> Principal:
         """The principal as it is now, for connections that hold one. Unauthenticated when the session is over."""
-        return self._live(principal.session.id)
+        return _account_of(self._live(principal.session.id))
 
     def view(self, user: User) -> UserView:
         """The account, opened for its owner."""
@@ -124,6 +144,11 @@ class Lookups:
         found: Name | None = self._looked_up(lambda: self._book.document(self._names, tag))
         return found
 
+    def guests_of(self, origin: str, most: int) -> list[Session]:
+        """The open sessions of guests whose address has that tag, at most so many."""
+        found = self._looked_up(lambda: self._book.read_models.find(SESSIONS, "origin", origin, limit=most))
+        return [self._looked_up(partial(self._book.decode, SESSIONS, document)) for _, document in found]
+
     def throttle(self, key: str) -> Throttle | None:
         """The failures counted under that key."""
         found: Throttle | None = self._looked_up(lambda: self._book.document(THROTTLES, key))
@@ -146,25 +171,31 @@ class Lookups:
         """The keys at the event loop's hand."""
         return self._book.keyring
 
-    def _live(self, session_id: int) -> Principal:
+    def _live(self, session_id: int) -> Holder:
         self._forget_what_moved()
-        principal = self._principals.get(session_id) or self._looked_up_principal(session_id)
-        if is_over(principal.session, self._clock(), self._idle_limit):
+        holder = self._holders.get(session_id) or self._looked_up_holder(session_id)
+        if is_over(holder.session, self._clock(), self._idle_limit):
             raise Unauthenticated
-        return principal
+        return holder
 
-    def _looked_up_principal(self, session_id: int) -> Principal:
+    def _looked_up_holder(self, session_id: int) -> Holder:
         session = self._session(session_id)
-        user = None if session is None else self.user(session.user_id)
-        if session is None or user is None or not user.active:
+        if session is None:
             raise Unauthenticated
-        principal = self._principals[session_id] = Principal(user, session)
-        return principal
+        if session.guest:
+            holder: Holder = Guest(session)
+        else:
+            user = self.user(session.user_id)
+            if user is None or not user.active:
+                raise Unauthenticated
+            holder = Principal(user, session)
+        self._holders[session_id] = holder
+        return holder
 
     def _forget_what_moved(self) -> None:
         state = self._looked_up(lambda: self._book.log.state())  # noqa: PLW0108 - reaching for the log is a lookup too
-        if state != self._state or len(self._principals) > MOST_REMEMBERED or len(self._views) > MOST_REMEMBERED:
-            self._principals.clear()
+        if state != self._state or len(self._holders) > MOST_REMEMBERED or len(self._views) > MOST_REMEMBERED:
+            self._holders.clear()
             self._views.clear()
             self._state = state
 
@@ -182,3 +213,9 @@ class Lookups:
             raise Unavailable("a read model holds documents that this gatebook does not know") from error
         except SealError as error:
             raise InternalError from error
+
+
+def _account_of(holder: Holder) -> Principal:
+    if isinstance(holder, Guest):
+        raise Unauthenticated
+    return holder

@@ -55,6 +55,13 @@ class Throttling:
             limits.append(Limit(key, self._policy.address_failures, self._policy.longest))
         return tuple(limits)
 
+    def origin(self, address: str | None, now: datetime) -> str | None:
+        """The tag by which the guests of one address are counted; this machine's own address counts as any other.
+
+        Raises Unavailable as `limits`.
+        """
+        return None if address is None else self._tag("guests", one_address(address), now)
+
     def rotate(self, now: datetime) -> bool:
         """Makes the key where there is none yet, and replaces one that is 30 days old; says whether it replaced one."""
         self._keyring.service_key(KEY_NAME, now)

@@ -128,5 +128,5 @@ async def test_what_is_remembered_is_bounded(tmp_path: Path, monkeypatch: pytest
         lookups = at.gate.lookups
         for token in tokens * 2:
             lookups.view(lookups.principal(token).user)
-            assert len(lookups._principals) <= 3
+            assert len(lookups._holders) <= 3
             assert len(lookups._views) <= 3
