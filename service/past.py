@@ -17,7 +17,7 @@ import structlog
 import trio
 from msgspec import Struct
 
-from events.errors import BookError, SealError
+from events.errors import BookError, MasterKeyError, SealError, StoreError
 from events.recorded import Recorded
 from events.sealing import open_event
 from projections.history import history_of
@@ -33,7 +33,9 @@ REPLAYS_WAITING: Final = 4
 FOLDED_BY_A_READER: Final = frozenset({"users", "sessions", "activity"})
 """The projections whose documents each have few entries, which the log finds by an index."""
 STORE_FAILED: Final = 3
-"""Exit status of the child: the store could not be read."""
+"""Exit status of the child: the store or its keys could not be read, so nobody can say."""
+BOOK_FAULTY: Final = 4
+"""Exit status of the child: the book was read, and something in it cannot be decoded or folded."""
 
 
 class Question(Struct, frozen=True):
@@ -101,6 +103,10 @@ class Past:
             raise Overloaded("a replay", retry_after=int(self._seconds) + 1)
         if ended.returncode == STORE_FAILED:
             raise Unavailable(ended.stderr.decode(errors="replace").strip())
+        if ended.returncode == BOOK_FAULTY:
+            # The same answer as where a reader folds: that will not be better when somebody asks again.
+            log.error("look_failed", error=ended.stderr.decode(errors="replace").strip())
+            raise InternalError
         if ended.returncode != 0:
             log.error("replay_failed", asked=repr(question), status=ended.returncode)
             raise InternalError
@@ -125,9 +131,12 @@ def main() -> int:
             return 1
         doc = history_of(book.log, projection, question.key, until=question.until, opener=partial(_opened, book=book))
         book.close()
-    except BookError as error:
+    except (StoreError, MasterKeyError) as error:
         sys.stderr.write(f"{error}\n")
         return STORE_FAILED
+    except BookError as error:
+        sys.stderr.write(f"{error}\n")
+        return BOOK_FAULTY
     sys.stdout.buffer.write(b"null" if doc is None else encode_document(doc))
     return 0
 
