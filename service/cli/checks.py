@@ -7,7 +7,7 @@ import platform
 import shutil
 import stat
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -20,6 +20,7 @@ from events.recorded import from_microseconds
 from projections.catalogue import USERS
 from service.book import Book, StoreAddress, open_book
 from service.cli.accounts import opens
+from service.cli.clock import check_clock
 from service.cli.place import Place, address_of
 from service.cli.ports import check_ports
 from service.guards.versions import untested_versions
@@ -164,11 +165,4 @@ def _keys(book: Book) -> Check:
 
 
 def _clock(book: Book, settings: Settings) -> Check:
-    behind = (from_microseconds(book.log.head().at) - datetime.now(UTC)).total_seconds()
-    if behind > settings.clock_skew_seconds:
-        return Check(
-            "clock", "fail", f"{behind:.0f} s behind the last entry; writes are refused", "set the clock right"
-        )
-    if behind > 0:
-        return Check("clock", "warn", f"{behind:.1f} s behind the last entry", "look after time synchronisation")
-    return Check("clock", "ok", "not behind the book")
+    return Check("clock", *check_clock(book.log, datetime.now(UTC), timedelta(seconds=settings.clock_skew_seconds)))

@@ -7,9 +7,14 @@ import socket
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import fields
 
 from events.sqlite import SQLiteLog
+from service.batch import BatchRunner, order, raised
+from service.cli.clock import LARGEST_SKEW
+from service.decisions.administration import NoteAuditRead
 from service.guards.versions import TESTED_VERSIONS
+from service.settings import Settings, meta_of
 from tests.cli.gatebook import Ended, Gatebook
 
 
@@ -105,17 +110,55 @@ def test_read_models_that_are_behind_are_told(gatebook: Gatebook) -> None:
     assert by_name(gatebook("doctor", "--json"))["read models"][0] == "ok"
 
 
-def test_a_clock_behind_the_book_is_told(gatebook: Gatebook, monkeypatch: pytest.MonkeyPatch) -> None:
+def written_ahead(gatebook: Gatebook, **ahead: float) -> None:
+    """An entry of the future: the clock was ahead when it was written, and is right again."""
+    with gatebook.book() as book:
+        fast = BatchRunner(book, clock=lambda: datetime.now(UTC) + timedelta(**ahead))
+        raised(fast.run([order(NoteAuditRead("nothing"), actor="tester", door="test")])[0])
+
+
+@pytest.mark.parametrize(
+    ("ahead", "how_long", "advice"),
+    [
+        ({"days": 366}, "365 days", "wait for it, or restore a backup"),
+        ({"hours": 30}, "29 hours", "wait for it, or restore a backup"),
+        ({"minutes": 10}, "9 minutes", "start with --clock-skew-seconds "),
+        ({"seconds": 60}, "5", "start with --clock-skew-seconds "),
+    ],
+    ids=["a year", "a day", "minutes", "seconds"],
+)
+def test_entries_of_the_future_are_told_in_plain_words(
+    gatebook: Gatebook, ahead: dict[str, float], how_long: str, advice: str
+) -> None:
     gatebook.add("alice")
-
-    class Earlier(datetime):
-        @classmethod
-        def now(cls, tz: object = None) -> datetime:  # type: ignore[override]  # UTC is all that is asked for
-            return datetime.now(UTC) - timedelta(seconds=60)
-
-    monkeypatch.setattr("service.cli.checks.datetime", Earlier)
+    written_ahead(gatebook, **ahead)
+    last = gatebook("events", "--json").objects[-1]["at"][:19]
+    assert gatebook("users", "set-level", "alice", "admin").code == 1
     said = gatebook("doctor", "--json")
-    assert (said.code, by_name(said)["clock"][0]) == (1, "fail")
+    state, sentence = by_name(said)["clock"]
+    assert (said.code, state) == (1, "fail")
+    assert "entries of the future, from position 2 on" in sentence
+    assert f"the last of {last}" in sentence
+    assert "every write is refused until" in sentence
+    assert f"which is {how_long}" in sentence
+    [clock] = [one for one in said.objects if one["name"] == "clock"]
+    assert "if the clock is wrong, set it right" in clock["do"]
+    assert advice in clock["do"]
+
+
+def test_what_the_doctor_says_about_the_future_helps(gatebook: Gatebook, monkeypatch: pytest.MonkeyPatch) -> None:
+    gatebook.add("alice")
+    written_ahead(gatebook, minutes=10)
+    assert gatebook("users", "set-level", "alice", "admin").code == 1
+    [clock] = [one for one in gatebook("doctor", "--json").objects if one["name"] == "clock"]
+    monkeypatch.setenv("GATEBOOK_CLOCK_SKEW_SECONDS", clock["do"].partition("--clock-skew-seconds ")[2].split()[0])
+    assert gatebook("users", "set-level", "alice", "admin").code == 0
+    assert by_name(gatebook("doctor", "--json"))["clock"][0] == "warn"
+
+
+def test_no_skew_is_advised_that_the_setting_does_not_take() -> None:
+    [setting] = [one for one in fields(Settings) if one.name == "clock_skew_seconds"]
+    assert meta_of(setting).le == LARGEST_SKEW
 
 
 def test_a_store_of_another_application_is_told(gatebook: Gatebook) -> None:
