@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Struct
 from quart import Request
 
+from service.doors.forms import JSON_TYPE, is_media, refuse_repeated_names
 from service.errors import Malformed, TooLarge, UnsupportedMedia
 from service.json_depth import too_deep
 
 Message = TypeVar("Message", bound=Struct)
 
-JSON_TYPE: Final = "application/json"
 _decoders: Final[dict[type[Struct], msgspec.json.Decoder[Any]]] = {}
-
-
-class _TwiceError(ValueError):
-    """An object names a field twice; raised while looking for that alone."""
 
 
 async def body_of(request: Request, message: type[Message], most_bytes: int) -> Message:
@@ -27,7 +22,7 @@ async def body_of(request: Request, message: type[Message], most_bytes: int) -> 
 
     Raises UnsupportedMedia, TooLarge, or Malformed, whose sentence repeats nothing of the body.
     """
-    if not _is_json(request.headers.getlist("Content-Type")):
+    if not is_media(request.headers.getlist("Content-Type"), JSON_TYPE):
         raise UnsupportedMedia
     data: bytes = await request.body
     # The listener bounds bodies too, and earlier; this holds under any other server.
@@ -45,27 +40,13 @@ def decoded(data: bytes, message: type[Message]) -> Message:
         decoder = _decoders[message] = msgspec.json.Decoder(message)
     try:
         body: Message = decoder.decode(data)
-        json.loads(data, object_pairs_hook=_each_once)
-    except _TwiceError:
-        raise Malformed("The body names a field twice.") from None
     except msgspec.ValidationError as error:
         raise Malformed(_sentence(str(error), message)) from None
     except (msgspec.DecodeError, ValueError, RecursionError):
         # What a decoder says may quote the body, and the body may hold a password.
         raise Malformed("The body is not JSON in UTF-8.") from None
+    refuse_repeated_names(data)
     return body
-
-
-def _is_json(said: list[str]) -> bool:
-    if len(said) != 1:
-        return False
-    kind, _, parameters = said[0].lower().partition(";")
-    return kind.strip() == JSON_TYPE and parameters.strip() in {"", "charset=utf-8", 'charset="utf-8"'}
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> None:
-    if len({name for name, _ in pairs}) != len(pairs):
-        raise _TwiceError
 
 
 def _sentence(said: str, message: type[Struct]) -> str:
