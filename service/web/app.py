@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
-from quart import Response
+from quart import Request, Response
 from quart.ctx import RequestContext
 from quart.globals import request_ctx
 from quart_trio import QuartTrio
@@ -20,11 +20,13 @@ from service.web import answers
 from service.web.account import account_routes
 from service.web.admin import Admin, admin_routes
 from service.web.health import health_routes
+from service.web.origins import Origins
 from service.web.principals import Route, asked
 
 log = structlog.get_logger("gatebook.web")
 
 BODY_BYTES: Final = 65_536
+OURS_ALONE: Final = Origins()
 
 
 class Doors(QuartTrio):
@@ -32,9 +34,10 @@ class Doors(QuartTrio):
 
     asgi_http_class = WholeRequestConnection
 
-    def __init__(self, gate: Gate, routes: Sequence[Route]) -> None:
+    def __init__(self, gate: Gate, routes: Sequence[Route], origins: Origins) -> None:
         super().__init__("service.web", static_folder=None)
         self._gate = gate
+        self._origins = origins
         self._routes = {route.endpoint: route for route in routes}
         for route in routes:
             self.add_url_rule(
@@ -54,14 +57,20 @@ class Doors(QuartTrio):
                 raise NoSuchRoute
             if request.routing_exception is not None or request.url_rule is None:
                 return self._unrouted(request.method, request.routing_exception)
-            route = self._routes[request.url_rule.endpoint]
-            return await route.view(await asked(request, route, self._gate))
+            return await self._answered(request, self._routes[request.url_rule.endpoint])
         except Refused as refusal:
-            return answers.refused(refusal, token_given="Authorization" in request.headers)
+            return answers.refused(refusal)
         except Exception as error:  # noqa: BLE001 - the last word on a request
-            # By kind and place: the error's own text may quote what was sent, a password included.
-            log.error("request_failed", endpoint=request.endpoint, error=describe(error))  # noqa: TRY400 - so would a trace
-            return answers.refused(InternalError())
+            return answers.refused(_failed(request, error))
+
+    async def _answered(self, request: Request, route: Route) -> Response:
+        """The route's answer; its refusals are those of its contract."""
+        try:
+            return await route.view(await asked(request, route, self._gate, self._origins))
+        except Refused as refusal:
+            return route.refused(refusal, token_given="Authorization" in request.headers)
+        except Exception as error:  # noqa: BLE001 - one fault is one request's
+            return route.refused(_failed(request, error))
 
     def _unrouted(self, method: str, error: Exception | None) -> Response:
         # Werkzeug would redirect some addresses to others; an address is what it is, and no body is ever sent twice.
@@ -71,9 +80,23 @@ class Doors(QuartTrio):
         return answers.options(methods) if method == "OPTIONS" else answers.not_allowed(methods)
 
 
-def create_app(gate: Gate, admin: Admin, readiness: Callable[[], list[str]], *, body_bytes: int = BODY_BYTES) -> Doors:
+def _failed(request: Request, error: Exception) -> InternalError:
+    # By kind and place: the error's own text may quote what was sent, a password included.
+    log.error("request_failed", endpoint=request.endpoint, error=describe(error))
+    return InternalError()
+
+
+def create_app(
+    gate: Gate,
+    admin: Admin,
+    readiness: Callable[[], list[str]],
+    *,
+    origins: Origins = OURS_ALONE,
+    body_bytes: int = BODY_BYTES,
+) -> Doors:
     """The application, to be served by `service.guards.hypercorn.serve_http` and by nothing else.
 
     `readiness` gives the reasons why the service is not ready, none when it is; it must not wait.
     """
-    return Doors(gate, [*account_routes(gate, body_bytes), *admin_routes(admin), *health_routes(readiness)])
+    routes = [*account_routes(gate, body_bytes), *admin_routes(admin), *health_routes(readiness)]
+    return Doors(gate, routes, origins)

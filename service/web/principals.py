@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from msgspec import Struct
 from quart import Request, Response
 
 from events.catalogue import ADMIN, USER
-from service.errors import Forbidden, Unauthenticated
+from service.errors import Forbidden, Refused, Unauthenticated
 from service.gate.attempts import Client, client_of
 from service.gate.gate import Gate
 from service.gate.lookups import Principal
+from service.web import answers
+from service.web.origins import Origins
 
 SCHEME: Final = "bearer"
 
@@ -49,14 +51,27 @@ class Asked(Struct, frozen=True):
 View = Callable[[Asked], Awaitable[Response]]
 
 
+class Refusing(Protocol):
+    """How a contract says no."""
+
+    def __call__(self, refusal: Refused, *, token_given: bool = False) -> Response:
+        """The answer to a request that is not carried out; `token_given` says that it had an Authorization header."""
+
+
 class Route(Struct, frozen=True):
-    """An address with the method that it takes, what answers it, and whom it needs."""
+    """An address with the method that it takes, what answers it, and whom it needs.
+
+    What a route that `sets_cookie` is asked by another site's page is refused before anything else. `refused` gives
+    every refusal of the route, whoever found it, the shape that its contract knows.
+    """
 
     method: str
     path: str
     view: View
     door: str
     needs: Needs = Needs.USER
+    sets_cookie: bool = False
+    refused: Refusing = answers.refused
 
     @property
     def endpoint(self) -> str:
@@ -73,11 +88,14 @@ def bearer_token(request: Request) -> str:
     return token.strip(" ")
 
 
-async def asked(request: Request, route: Route, gate: Gate) -> Asked:
+async def asked(request: Request, route: Route, gate: Gate, origins: Origins) -> Asked:
     """The request with its client and, where the route needs one, its principal.
 
-    Raises Unauthenticated, Forbidden where the principal's level does not reach, Unavailable where nobody can say.
+    Raises CrossSite where another site's page asks what only ours may, Unauthenticated, Forbidden where the principal's
+    level does not reach, Unavailable where nobody can say.
     """
+    if route.sets_cookie:
+        origins.check(request.headers)
     client = client_of(route.door, _address(request), request.headers.get("User-Agent"))
     if route.needs is Needs.NOBODY:
         return Asked(request, client)
