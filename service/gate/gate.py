@@ -14,6 +14,7 @@ from typing import Final
 from msgspec import UNSET, Struct, UnsetType
 
 from events.catalogue import USER, SessionOpened
+from events.recorded import Recorded
 from projections.catalogue import SESSIONS, USERS
 from projections.users import User
 from service.batch import Clock, utc_now
@@ -171,8 +172,8 @@ class Gate:
             new_hash = await self._new_hash(client, principal, form)
             command = profile_command(self.lookups, principal, form, new_hash)
             with suppress(Stale):
-                await self._submit(command, principal, client)
-                return self.lookups.view(self.lookups.renewed(principal).user)
+                recorded = await self._submit(command, principal, client)
+                return self.lookups.view(_folded(principal.user, recorded))
         raise Unavailable("the account kept changing while its password was verified")
 
     async def _new_hash(self, client: Client, principal: Principal, form: ProfileForm) -> str | None:
@@ -220,11 +221,10 @@ class Gate:
         # Out of what was recorded, not looked up anew: whatever happened since, this login succeeded.
         session = SESSIONS.evolve(str(opened.position), None, opened)
         assert session is not None  # noqa: S101 - a session that opens is there
-        renewed = USERS.evolve(str(user.id), user, opened)
-        return LoggedIn(format_token(opened.position, secret), Principal(renewed or user, session))
+        return LoggedIn(format_token(opened.position, secret), Principal(_folded(user, (opened,)), session))
 
-    async def _submit(self, command: Command, principal: Principal, client: Client) -> None:
-        await self._writer.submit(command, actor=principal.actor, door=client.door)
+    async def _submit(self, command: Command, principal: Principal, client: Client) -> tuple[Recorded, ...]:
+        return await self._writer.submit(command, actor=principal.actor, door=client.door)
 
     def _refuse_taken(self, *takings: Taking | None, but: int | None = None) -> None:
         names = [self.lookups.name(taking.tag) for taking in takings if taking is not None]
@@ -235,3 +235,10 @@ class Gate:
         ]
         if taken:
             raise InvalidFields(*taken)
+
+
+def _folded(user: User, recorded: tuple[Recorded, ...]) -> User:
+    """The account after what was recorded about it. Looked up anew, it might be gone, or its session over, by then."""
+    for one in recorded:
+        user = USERS.evolve(str(user.id), user, one) or user
+    return user

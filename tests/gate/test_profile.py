@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from events.catalogue import LoginFailed, ProfileChanged
+from events.catalogue import LoginFailed, ProfileChanged, SessionClosed
+from events.recorded import Recorded
 from service.credentials.identifiers import Prepared
 from service.decisions.administration import SetPassword
 from service.decisions.command import Command
 from service.decisions.profile import ChangeProfile, Renaming
+from service.decisions.sessions import EndSession
 from service.errors import BadCredentials, InvalidFields, Throttled, Unauthenticated, Unavailable
 from tests.gate.visiting import ANOTHER, CLIENT, PASSWORD, all_at_once, fields, meddle, visiting
 
@@ -155,6 +158,47 @@ async def test_of_two_who_want_one_nickname_at_once_one_has_it(tmp_path: Path) -
             *[partial(visitor.gate.change_profile, CLIENT, one, nickname="Admiral") for one in principals]
         )
         assert sorted(type(one).__name__ for one in outcomes) == ["InvalidFields", "UserView"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"nickname": "Lovelace"},
+        {"email": "new@example.org"},
+        {"email": None},
+        {"old_password": PASSWORD, "new_password": ANOTHER},
+        {"nickname": "Lovelace", "email": None, "old_password": PASSWORD, "new_password": ANOTHER},
+        {},
+    ],
+    ids=["nickname", "another address", "no address", "password", "everything", "nothing"],
+)
+async def test_the_account_is_answered_as_it_was_recorded(tmp_path: Path, changes: dict[str, Any]) -> None:
+    async with visiting(tmp_path) as visitor:
+        await visitor.register(email="alma@example.org")
+        principal = (await visitor.log_in()).principal
+        visitor.house.clock.pass_by(minutes=5)
+        view = await visitor.gate.change_profile(CLIENT, principal, **changes)
+        assert view == visitor.gate.lookups.view(visitor.gate.lookups.renewed(principal).user)
+
+
+async def test_a_change_that_was_written_is_answered_though_the_session_ends_at_that_moment(tmp_path: Path) -> None:
+    async with visiting(tmp_path) as visitor:
+        await visitor.register()
+        logged_in = await visitor.log_in()
+        submit = visitor.house.writer.submit
+
+        async def submit_and_end(command: Command, **given: Any) -> tuple[Recorded, ...]:
+            recorded = await submit(command, **given)
+            # Somebody revokes the session after the commit, and before the answer is made of it.
+            await submit(EndSession(logged_in.principal.session.id, 1, "revoked"), actor="operator", door="test")
+            return recorded
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(visitor.house.writer, "submit", submit_and_end)
+            view = await visitor.gate.change_profile(CLIENT, logged_in.principal, nickname="Lovelace", email="a@b.org")
+        assert (view.nickname, view.email) == ("Lovelace", "a@b.org")
+        assert not visitor.lives(logged_in)
+        assert [type(one.event) for one in visitor.told()][-2:] == [ProfileChanged, SessionClosed]
 
 
 async def test_an_old_password_that_changes_meanwhile_changes_nothing(tmp_path: Path) -> None:
