@@ -61,8 +61,8 @@ class KeyStore(Protocol):
     def service_key(self, name: str) -> ServiceKey | None:
         """The service's key of that purpose."""
 
-    def service_keys(self) -> list[ServiceKey]:
-        """All of the service's own keys."""
+    def service_keys(self, prefix: str = "") -> list[ServiceKey]:
+        """The service's own keys whose names begin so, in order of name; by default all of them."""
 
     def put_service_key(self, key: ServiceKey, *, replacing: bytes | None) -> bool:
         """Keeps the key if the present one is still `replacing` (None: there is none); says whether it did.
@@ -70,6 +70,9 @@ class KeyStore(Protocol):
         What is replaced is destroyed: it can be found in no file of the store. StoreBusyError where that is not so yet,
         because somebody reads the store; the key has been replaced all the same.
         """
+
+    def destroy_service_key(self, name: str) -> bool:
+        """Destroys the key of that purpose, as one that is replaced; says whether there was one."""
 
     def close(self) -> None:
         """Closes the store; it is not used again."""
@@ -226,6 +229,15 @@ class Keyring:
         if present is None or present.created_at >= older_than:
             return False
         return self.replace_service_key(name, now, replacing=present.wrapped)
+
+    def service_keys(self, prefix: str) -> dict[str, bytes]:
+        """The service's keys whose names begin so, in order of name."""
+        kept = self._store.service_keys(prefix)
+        return {key.name: self._master.unwrap(key.wrapped, _dated(key.name, key.created_at)) for key in kept}
+
+    def destroy_service_key(self, name: str) -> bool:
+        """Destroys the service's key of that purpose; says whether there was one."""
+        return self._store.destroy_service_key(name)
 
     def broken(self) -> Iterator[BrokenKey]:
         """Every key in the store that does not open under the master key for what it stands beside."""

@@ -93,11 +93,12 @@ class SQLiteKeyStore:
             for subject, wrapped in rows:
                 yield int(subject), bytes(wrapped)
 
-    def service_keys(self) -> list[ServiceKey]:
-        """All of the service's own keys."""
+    def service_keys(self, prefix: str = "") -> list[ServiceKey]:
+        """The service's own keys whose names begin so."""
         with translating(self.path):
             rows: list[Any] = self._connection.execute(
-                "SELECT name, created_at, wrapped FROM service_key ORDER BY name"
+                "SELECT name, created_at, wrapped FROM service_key WHERE substr(name, 1, ?) = ? ORDER BY name",
+                (len(prefix), prefix),
             ).fetchall()
         return [self._service_key(*row) for row in rows]
 
@@ -126,12 +127,17 @@ class SQLiteKeyStore:
             )
             replaced = self._connection.changes() == 1
             self._sweep()
-        if self._unswept:
-            raise StoreBusyError(
-                f"The replaced key {key.name} may still stand in {self.path} while somebody reads there;"
-                " it is destroyed as soon as that ends."
-            )
+        self._refuse_unswept(f"replaced key {key.name}")
         return replaced
+
+    def destroy_service_key(self, name: str) -> bool:
+        """Destroys the key: it is gone from the files."""
+        with translating(self.path):
+            self._connection.execute("DELETE FROM service_key WHERE name = ?", (name,))
+            destroyed = self._connection.changes() == 1
+            self._sweep()
+        self._refuse_unswept(f"destroyed key {name}")
+        return destroyed
 
     def close(self) -> None:
         """Closes the connection."""
@@ -143,6 +149,13 @@ class SQLiteKeyStore:
         busy, *_ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0]
         self._connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         self._unswept = bool(busy)
+
+    def _refuse_unswept(self, what: str) -> None:
+        if self._unswept:
+            raise StoreBusyError(
+                f"The {what} may still stand in {self.path} while somebody reads there;"
+                " it is overwritten as soon as that ends."
+            )
 
     def _service_key(self, name: str, created_at: int, wrapped: bytes) -> ServiceKey:
         try:

@@ -128,9 +128,9 @@ class MemoryKeyStore:
         """Every subject with its wrapped key."""
         yield from self._subjects.items()
 
-    def service_keys(self) -> list[ServiceKey]:
-        """All of the service's own keys."""
-        return list(self._service.values())
+    def service_keys(self, prefix: str = "") -> list[ServiceKey]:
+        """The service's own keys whose names begin so."""
+        return [key for name, key in sorted(self._service.items()) if name.startswith(prefix)]
 
     def service_key(self, name: str) -> ServiceKey | None:
         """The service's key of that purpose."""
@@ -143,6 +143,10 @@ class MemoryKeyStore:
             return False
         self._service[key.name] = key
         return True
+
+    def destroy_service_key(self, name: str) -> bool:
+        """Forgets the key."""
+        return self._service.pop(name, None) is not None
 
     def close(self) -> None:
         """Nothing is held that would need closing."""

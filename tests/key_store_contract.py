@@ -87,7 +87,23 @@ class KeyStoreContract:
         keys.put_service_key(service_key("names"), replacing=None)
         keys.put_service_key(service_key("throttles"), replacing=None)
         assert keys.put_service_key(service_key("throttles", b"second"), replacing=b"first")
-        assert sorted(keys.service_keys(), key=lambda key: key.name) == [
+        assert keys.service_keys() == [
             service_key("names"),
             service_key("throttles", b"second"),
         ]
+
+    def test_service_keys_are_listed_by_how_their_names_begin(self, keys: KeyStore, other: KeyStore) -> None:
+        for name in ("cookies-9", "throttles", "cookies-10", "cookie", "cookies%", "Cookies-1"):
+            keys.put_service_key(service_key(name, name.encode()), replacing=None)
+        assert [key.name for key in other.service_keys("cookies-")] == ["cookies-10", "cookies-9"]
+        assert other.service_keys("cookies-10") == [service_key("cookies-10", b"cookies-10")]
+        assert other.service_keys("cookies_") == other.service_keys("cookies-9%") == other.service_keys("x") == []
+        assert len(other.service_keys()) == 6
+
+    def test_one_service_key_is_destroyed(self, keys: KeyStore, other: KeyStore) -> None:
+        keys.put_service_key(service_key("cookies-1"), replacing=None)
+        keys.put_service_key(service_key("cookies-11"), replacing=None)
+        assert other.destroy_service_key("cookies-1")
+        assert not keys.destroy_service_key("cookies-1")
+        assert keys.service_keys() == [service_key("cookies-11")]
+        assert keys.put_service_key(service_key("cookies-1", b"anew"), replacing=None)

@@ -306,6 +306,34 @@ def test_a_replaced_key_that_somebody_still_reads_is_destroyed_after_that(
     assert on_disk(path, b"old and wrapped") == []
 
 
+def test_a_destroyed_key_is_in_no_file(path: Path, keys: SQLiteKeyStore) -> None:
+    rest = bytes(range(1, 200))
+    for name in ("before", "cookies-1", "after"):
+        keys.put_service_key(service_key(name, name.encode() + rest), replacing=None)
+    # It stands in the database itself, and in the write-ahead log.
+    apsw.Connection(str(path)).execute("PRAGMA wal_checkpoint(PASSIVE)")
+    assert len(on_disk(path, b"cookies-1" + rest[:8])) == 2, "the test looks in the wrong place"
+    assert keys.destroy_service_key("cookies-1")
+    assert on_disk(path, b"cookies-1" + rest[:8]) == []
+    assert on_disk(path, b"before" + rest[:8]) == [path.name]
+
+
+def test_a_key_that_somebody_reads_is_destroyed_when_they_are_done(
+    path: Path, keys: SQLiteKeyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SQLiteKeyStore._sweep, "__defaults__", (0.02,))
+    keys.put_service_key(service_key("cookies-1", b"old and wrapped"), replacing=None)
+    reader = apsw.Connection(str(path))
+    reader.execute("BEGIN").execute("SELECT * FROM service_key").fetchall()
+    with pytest.raises(StoreBusyError, match="The destroyed key cookies-1 may still stand"):
+        keys.destroy_service_key("cookies-1")
+    assert on_disk(path, b"old and wrapped"), "nothing was in its way"
+    assert keys.service_keys() == []
+    reader.close()
+    keys.service_key("throttles")
+    assert on_disk(path, b"old and wrapped") == []
+
+
 def test_a_replacement_that_was_cut_short_is_finished_by_the_next_start(
     path: Path, keys: SQLiteKeyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -426,6 +454,22 @@ def test_a_service_key_is_replaced_when_it_is_old_and_not_before() -> None:
     assert ring.rotate_service_key("throttles", later, later - limit)
     assert ring.dated_service_key("throttles", later)[0] == later
     assert ring.service_key("throttles", later) != first
+
+
+def test_a_keyring_opens_the_keys_whose_names_begin_so() -> None:
+    store = MemoryKeyStore(BOOK)
+    ring = Keyring(MASTER, store)
+    made = {name: ring.service_key(name, START) for name in ("cookies-1", "cookies-2", "throttles")}
+    del made["throttles"]
+    assert Keyring(MASTER, store).service_keys("cookies-") == made
+    assert len(set(made.values())) == 2
+    assert ring.destroy_service_key("cookies-1")
+    assert not ring.destroy_service_key("cookies-1")
+    assert list(ring.service_keys("cookies-")) == ["cookies-2"]
+    assert ring.service_key("cookies-1", START) != made["cookies-1"]
+    store._service["cookies-2"] = ServiceKey("cookies-2", START, MASTER.wrap(bytes(32), "another"))
+    with pytest.raises(SealBrokenError, match="cookies-2"):
+        ring.service_keys("cookies-")
 
 
 def test_a_service_key_cannot_be_made_to_look_younger() -> None:
