@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from service.errors import HTTP_STATUS, Stale
-from service.web.admin import _EVENT_PARAMETERS
+from service.web.admin.looks import _EVENT_PARAMETERS
 from tests.web.serving import web
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -1,4 +1,4 @@
-"""The admin endpoint: the projections and the events, for principals of level 2, each look written down first."""
+"""The looks of the admin endpoint: the projections and the events, each look written down before anything is shown."""
 
 from __future__ import annotations
 
@@ -7,23 +7,21 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
 from quart import Response
 
 from events.catalogue import BY_WIRE_NAME
 from events.log import Query
 from projections.projection import AnyProjection, IndexValue
 from service import inspection
-from service.audit import DOOR, Audit
+from service.audit import Audit
 from service.book import Book
 from service.errors import Malformed, NotFound
 from service.past import Past
 from service.readers import Readers
 from service.web.answers import answer, answer_encoded
-from service.web.principals import Asked, Needs, Route
+from service.web.principals import Asked
 from service.web.queries import Parameters, moment, whole
 
-PAGE: Final = 100
 LARGEST_PAGE: Final = 1_000
 _STREAM: Final = re.compile(r"service|(?:user|session)-[1-9][0-9]{0,17}")
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,17}")
@@ -31,42 +29,26 @@ _TEXT_KEY: Final = re.compile(r"[A-Za-z0-9:-]{1,100}")
 _EVENT_PARAMETERS: Final = ("stream", "user", "type", "since", "until", "after", "before", "order", "limit")
 
 
-class Admin(Struct, frozen=True):
-    """What the endpoint is made of: where it reads, where looks are written down, the page when none is asked for.
+class Looks:
+    """The views. Each checks what is asked, has the look written down, then looks.
 
-    `projections` are those of the service's own book: their names, keys and indexes.
+    `projections` are those of the service's own book: their names, keys and indexes. `page` is how many items a page
+    has when no number is asked for.
     """
 
-    readers: Readers
-    audit: Audit
-    past: Past
-    projections: tuple[AnyProjection, ...]
-    page: int = PAGE
-
-
-def admin_routes(admin: Admin) -> list[Route]:
-    """The addresses of the admin endpoint; all of them need an admin."""
-    looks = _Looks(admin)
-    views = {
-        "/admin/api/projections": looks.projections,
-        "/admin/api/projections/<name>": looks.documents,
-        "/admin/api/projections/<name>/<key>": looks.document,
-        "/admin/api/events": looks.events,
-        "/admin/api/events/<position>": looks.event,
-    }
-    return [Route("GET", path, view, DOOR, Needs.ADMIN) for path, view in views.items()]
-
-
-class _Looks:
-    """The views. Each checks what is asked, has the look written down, then looks."""
-
-    def __init__(self, admin: Admin) -> None:
-        self._admin = admin
+    def __init__(
+        self, readers: Readers, audit: Audit, past: Past, projections: tuple[AnyProjection, ...], page: int
+    ) -> None:
+        self._readers = readers
+        self._audit = audit
+        self._past = past
+        self._projections = projections
+        self._page = page
 
     async def projections(self, asked: Asked) -> Response:
         """Where every read model stands."""
         Parameters(asked.request.args, ())
-        await self._admin.audit.looked(asked.principal, "projections")
+        await self._audit.looked(asked.principal, "projections")
         return await self._answer(inspection.projections)
 
     async def documents(self, asked: Asked) -> Response:
@@ -79,7 +61,7 @@ class _Looks:
             raise Malformed("The parameter after is the key that the page before ended with.")
         limit = self._limit(given)
         narrowed = "" if index is None else f"?index={index[0]}&value={index[1]}"
-        await self._admin.audit.looked(asked.principal, f"projections/{projection.name}{narrowed}")
+        await self._audit.looked(asked.principal, f"projections/{projection.name}{narrowed}")
         return await self._answer(
             lambda book: inspection.documents(book, projection, index=index, after=after, limit=limit)
         )
@@ -93,14 +75,14 @@ class _Looks:
         sought = None if at is None else whole(at) if at.isdigit() else moment("at", at)
         if at is not None and sought is None:
             raise Malformed("The parameter at is a position or a time in ISO 8601.")
-        await self._admin.audit.looked(asked.principal, f"projections/{projection.name}/{key}")
+        await self._audit.looked(asked.principal, f"projections/{projection.name}/{key}")
         shown: dict[str, Any] = {"projection": projection.name, "key": key}
-        look = self._admin.readers.look
+        look = self._readers.look
         if sought is None:
             shown["document"] = await look(lambda book: inspection.document(book, projection, key))
         else:
             shown["position"] = position = await look(lambda book: _position(book, sought))
-            was = await self._admin.past.document(projection, key, position)
+            was = await self._past.document(projection, key, position)
             shown["document"] = None if was is None else await look(lambda book: inspection.shown(was, book.keyring))
         if shown["document"] is None:
             raise NotFound
@@ -128,7 +110,7 @@ class _Looks:
         )
         # Times and positions narrow a look and do not make it another.
         narrowed = [f"{name}={value}" for name, value in (("stream", stream), ("user", user), ("type", kind)) if value]
-        await self._admin.audit.looked(asked.principal, "?".join(["events", *filter(None, ["&".join(narrowed)])]))
+        await self._audit.looked(asked.principal, "?".join(["events", *filter(None, ["&".join(narrowed)])]))
         return await self._answer(lambda book: inspection.events(book, query))
 
     async def event(self, asked: Asked) -> Response:
@@ -137,25 +119,25 @@ class _Looks:
         position = whole(asked.part("position"))
         if not position:
             raise NotFound
-        await self._admin.audit.looked(asked.principal, f"events/{position}")
-        found = await self._admin.readers.look(lambda book: inspection.event(book, position))
+        await self._audit.looked(asked.principal, f"events/{position}")
+        found = await self._readers.look(lambda book: inspection.event(book, position))
         if found is None:
             raise NotFound
         return answer(found)
 
     async def _answer(self, ask: Any) -> Response:  # noqa: ANN401 - any of the looks
         # Encoded in the reader's thread too: a page of a thousand events is not the event loop's business.
-        return answer_encoded(await self._admin.readers.look(lambda book: msgspec.json.encode(ask(book))))
+        return answer_encoded(await self._readers.look(lambda book: msgspec.json.encode(ask(book))))
 
     def _projection(self, asked: Asked) -> AnyProjection:
         name = asked.part("name")
-        found = next((projection for projection in self._admin.projections if projection.name == name), None)
+        found = next((projection for projection in self._projections if projection.name == name), None)
         if found is None:
             raise NotFound("There is no projection of that name.")
         return found
 
     def _limit(self, given: Parameters) -> int:
-        return given.whole("limit", 1, LARGEST_PAGE) or self._admin.page
+        return given.whole("limit", 1, LARGEST_PAGE) or self._page
 
 
 def _index(projection: AnyProjection, given: Parameters) -> tuple[str, IndexValue] | None:
