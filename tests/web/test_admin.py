@@ -321,6 +321,7 @@ async def test_a_document_is_shown_as_it_was(tmp_path: Path) -> None:
             "failures": 0,
             "throttled": 0,
             "endings": 0,
+            "guests": 0,
         }
 
 
