@@ -12,12 +12,13 @@ from events.catalogue import (
     AuditRead,
     Level,
     PasswordChanged,
+    SessionClosed,
     UserDeactivated,
     UserLevelChanged,
     UserReactivated,
 )
 from projections.users import User
-from service.decisions.command import Proposed, Reads, State, user_stream
+from service.decisions.command import Proposed, Reads, State, session_stream, user_stream
 from service.decisions.sessions import closing_all
 from service.errors import Conflict, LastAdmin, NotFound
 
@@ -108,6 +109,23 @@ class SetPassword(Struct, frozen=True):
             Proposed(user_stream(self.user_id), PasswordChanged(self.password_hash)),
             *closing_all(state, self.user_id, "password_changed"),
         )
+
+
+class RevokeSession(Struct, frozen=True):
+    """Ends one session, a user's or a guest's."""
+
+    session_id: int
+
+    def reads(self) -> Reads:
+        """The session; its user is folded, not read."""
+        return Reads(sessions=(self.session_id,))
+
+    def decide(self, state: State) -> Sequence[Proposed]:
+        """NotFound when it is over already, or never was."""
+        session = state.session(self.session_id)
+        if session is None:
+            raise NotFound("There is no open session of that id.")
+        return (Proposed(session_stream(session.id), SessionClosed(session.user_id, "revoked")),)
 
 
 class NoteAuditRead(Struct, frozen=True):

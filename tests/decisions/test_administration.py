@@ -11,10 +11,17 @@ from events.catalogue import (
     UserLevelChanged,
     UserReactivated,
 )
-from service.decisions.administration import Deactivate, NoteAuditRead, Reactivate, SetLevel, SetPassword
+from service.decisions.administration import (
+    Deactivate,
+    NoteAuditRead,
+    Reactivate,
+    RevokeSession,
+    SetLevel,
+    SetPassword,
+)
 from service.decisions.command import Command
 from service.errors import Conflict, LastAdmin, NotFound
-from tests.given import given, on, opened, registered
+from tests.given import Given, given, guest, on, opened, registered
 
 ADA = registered("ada")
 ROOT = registered("root", level=2)
@@ -113,6 +120,30 @@ def test_another_password_ends_every_session() -> None:
 
 def test_a_deactivated_user_may_be_given_another_password() -> None:
     given([ADA, on("user-1", GONE)]).when(SetPassword(1, "new hash")).then([on("user-1", PasswordChanged("new hash"))])
+
+
+def test_a_session_is_ended_whosever_it_is_and_no_other() -> None:
+    book = (
+        given([ADA, opened(user=1), opened(user=1)])
+        .when(RevokeSession(2))
+        .then([on("session-2", SessionClosed(1, "revoked"))])
+    )
+    assert set(book.documents("sessions")) == {"3"}
+    assert book.documents("users")["1"].open_sessions == 1
+
+
+def test_a_guest_s_session_is_ended_too() -> None:
+    book = given([guest()]).when(RevokeSession(1)).then([on("session-1", SessionClosed(1, "revoked"))])
+    assert book.documents("sessions") == {}
+
+
+@pytest.mark.parametrize(
+    ("events", "session_id"),
+    [([], 1), ([ADA], 1), ([ADA, opened(user=1), on("session-2", SessionClosed(1, "logout"))], 2)],
+    ids=["nothing", "a user", "a session that is over"],
+)
+def test_what_is_no_open_session_is_not_ended(events: list[Given], session_id: int) -> None:
+    given(events).when(RevokeSession(session_id)).refused(NotFound)
 
 
 def test_a_look_is_noted_each_time() -> None:
