@@ -46,6 +46,7 @@ class Metrics:
 
         self.logins = Counter("logins", "Logins, by door and by what came of them.", ["door", "outcome"], **of_ours)
         self.sessions_opened = Counter("sessions_opened", "Sessions opened, by door.", ["door"], **of_ours)
+        self.guests_created = Counter("guests_created", "Guests, by door.", ["door"], **of_ours)
         self.sessions_closed = Counter("sessions_closed", "Sessions closed, by reason.", ["reason"], **of_ours)
         self.expiry_closes = Counter("expiry_closes", "Sessions that the expiry task has closed.", **of_ours)
 

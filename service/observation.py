@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 import trio
 
-from events.catalogue import LoginFailed, SessionClosed, SessionOpened
+from events.catalogue import GuestCreated, LoginFailed, SessionClosed, SessionOpened
 from events.errors import CorruptStoreError, StoreError, UndecodableEntryError
 from events.follow import Follower
 from events.recorded import Recorded
@@ -87,6 +87,8 @@ class Observation:
             case SessionOpened():
                 self._metrics.sessions_opened.labels(recorded.door).inc()
                 self._metrics.logins.labels(recorded.door, DONE).inc()
+            case GuestCreated():
+                self._metrics.guests_created.labels(recorded.door).inc()
             case SessionClosed(reason=reason):
                 self._metrics.sessions_closed.labels(reason).inc()
             case LoginFailed(reason=reason):

@@ -18,6 +18,7 @@ from service.credentials.identifiers import identifier_rules
 from service.credentials.passwords import HashingCost, Passwords
 from service.gate.attempts import Attempts
 from service.gate.gate import Gate, GateSettings
+from service.gate.guests import Guests
 from service.gate.lookups import Lookups
 from service.gate.throttling import ThrottlePolicy, Throttling
 from service.housekeeping import Housekeeping
@@ -37,6 +38,7 @@ class Parts(Struct, frozen=True):
     writer: Writer
     passwords: Passwords
     gate: Gate
+    guests: Guests
     admin: Admin
     readers: Readers
     arrivals: Arrivals
@@ -103,6 +105,14 @@ def assemble(settings: Settings, address: StoreAddress, book: Book, clock: Clock
             rules,
             _gate_settings(settings, idle_limit),
             clock,
+        ),
+        guests=Guests(
+            lookups,
+            writer,
+            throttling,
+            lifetime=timedelta(seconds=settings.session_lifetime),
+            per_address=settings.guests_per_address,
+            clock=clock,
         ),
         admin=Admin(readers, audit, Past(address, readers), book.projections, settings.list_page),
         readers=readers,

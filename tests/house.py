@@ -16,6 +16,7 @@ from service.credentials.identifiers import IdentifierRules, identifier_rules
 from service.credentials.passwords import HashingCost, Passwords
 from service.gate.attempts import Attempts
 from service.gate.gate import Gate, GateSettings
+from service.gate.guests import Guests
 from service.gate.lookups import Lookups
 from service.gate.throttling import ThrottlePolicy, Throttling
 from service.writer import BatchTold, Writer
@@ -44,6 +45,7 @@ class House:
     """What a test can reach: the gate, a book to look into, the writer, the clock, and every batch that was told."""
 
     gate: Gate
+    guests: Guests
     book: Book
     writer: Writer
     clock: Clock
@@ -70,6 +72,7 @@ async def house(
     rules: IdentifierRules | None = None,
     clock: Clock | None = None,
     cost: HashingCost = CHEAP,
+    guests_per_address: int = 200,
 ) -> AsyncIterator[House]:
     """A gate over a real SQLite store, its writer and its password workers running until the block ends."""
     clock = clock or Clock()
@@ -84,7 +87,9 @@ async def house(
         )
         passwords = Passwords(cost=cost)
         lookups = Lookups(book, clock, (settings or GateSettings()).idle_limit)
-        attempts = Attempts(lookups, writer, Throttling(book.keyring, policy or ThrottlePolicy()), clock)
+        throttling = Throttling(book.keyring, policy or ThrottlePolicy())
+        attempts = Attempts(lookups, writer, throttling, clock)
+        guests = Guests(lookups, writer, throttling, per_address=guests_per_address, clock=clock)
         gate = Gate(
             lookups, writer, passwords, attempts, rules or identifier_rules(common_passwords_refused=False),
             settings or GateSettings(), clock,
@@ -92,5 +97,5 @@ async def house(
         async with trio.open_nursery() as nursery:
             await nursery.start(writer.run)
             await nursery.start(passwords.run)
-            yield House(gate, book, writer, clock, folder / "gatebook.db", told)
+            yield House(gate, guests, book, writer, clock, folder / "gatebook.db", told)
             nursery.cancel_scope.cancel()
