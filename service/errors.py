@@ -69,6 +69,13 @@ class MethodNotAllowed(Refused):
     message = "This address does not take that method."
 
 
+class AlreadyLoggedIn(Refused):
+    """Somebody asks to be logged in with a token that is logged in. The words are the auth-server contract's."""
+
+    code = "already_logged_in"
+    message = "already logged in"
+
+
 class NotFound(Refused):
     """The thing that was asked for does not exist, or no longer does."""
 
@@ -210,10 +217,16 @@ HTTP_STATUS: Final[dict[type[Refused], int]] = {
     UnsupportedMedia: 415,
     InvalidFields: 422,
     Throttled: 429,
-    TooManyGuests: 429,
     InternalError: 500,
     Overloaded: 503,
     Unavailable: 503,
+}
+
+# HTTP status of each refusal at the auth-server door: as above, but for what its contract says otherwise.
+AUTH_SERVER_STATUS: Final[dict[type[Refused], int]] = HTTP_STATUS | {
+    BadCredentials: 422,
+    AlreadyLoggedIn: 406,
+    TooManyGuests: 429,
 }
 
 # `error_code` of each refusal in the route protocol's packets. 1013 closes follow an Unavailable, see service/sockets.

@@ -61,9 +61,14 @@ def refused(refusal: Refused, *, token_given: bool = False) -> Response:
     if wait is not None:
         response.headers["Retry-After"] = str(wait)
     if status == HTTP_STATUS[Unauthenticated]:
-        invalid = token_given and isinstance(refusal, Unauthenticated)
-        response.headers["WWW-Authenticate"] = TOKEN_REFUSED if invalid else CHALLENGE
+        refused_token = token_given and isinstance(refusal, Unauthenticated)
+        response.headers["WWW-Authenticate"] = challenge(token_given=refused_token)
     return response
+
+
+def challenge(*, token_given: bool) -> str:
+    """What a 401 says it wants; RFC 6750 has a token that is no good told apart from none."""
+    return TOKEN_REFUSED if token_given else CHALLENGE
 
 
 def not_allowed(methods: list[str]) -> Response:
