@@ -23,7 +23,12 @@ COMMAND = os.environ.get("CONFORMANCE_COMMAND", str(Path(sys.executable).with_na
 PATIENCE = 30.0
 """Seconds after which whatever is waited for will not come."""
 
-FAST = {"argon2_memory_kib": 8, "argon2_time": 1, "throttle_address_failures": 1_000_000, "metrics": "off"}
+FAST: dict[str, Any] = {
+    "argon2_memory_kib": 8,
+    "argon2_time": 1,
+    "throttle_address_failures": 1_000_000,
+    "metrics": "off",
+}
 """Settings under which a suite is quick, and its failed logins do not throttle its next test."""
 
 _numbers = itertools.count(1)
@@ -70,12 +75,13 @@ class Running:
 
 
 @contextmanager
-def running(folder: Path, **settings: Any) -> Iterator[Running]:
+def running(folder: Path, *, ports: tuple[int, int] | None = None, **settings: Any) -> Iterator[Running]:
     """Starts `gatebook serve` with these settings, waits until it is ready, and ends it as an operator would.
 
+    `ports`, for HTTP and sockets, are for a service that comes back where it was; without them, free ones are found.
     Fails when it does not become ready, when a line of its log tells of a fault, or when it does not end well.
     """
-    http, ws = _free_ports(2)
+    http, ws = _free_ports(2) if ports is None else ports
     store, log = folder / "gatebook.db", folder / "serve.log"
     flags = [part for name, value in settings.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     command = [
