@@ -10,14 +10,13 @@ from typing import Any, Final
 
 from msgspec import UNSET, MsgspecError, Raw, Struct, UnsetType, json
 
-from service.doors.react_auth import PREFIX
 from service.errors import Malformed, NoSuchRoute, Refused
 from service.json_depth import too_deep
 
 __all__ = ["Call", "Close", "Envelope", "NotARequest", "Request", "Resume", "notification", "read"]
 
-RESUME: Final = f"{PREFIX}/socket/resume"
-CLOSE: Final = f"{PREFIX}/close"
+RESUME: Final = "fantaptik/react-auth/socket/resume"
+CLOSE: Final = "fantaptik/react-auth/close"
 """What ends a session, and what tells that one is over: the contract has one type for both."""
 
 
