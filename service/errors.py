@@ -122,6 +122,13 @@ class CrossSite(Forbidden):
     message = "This request came from another site and was not carried out."
 
 
+class RegistrationClosed(Forbidden):
+    """Nobody makes an account for themselves here: the setting `registration` says so."""
+
+    code = "registration_closed"
+    message = "Registration is closed here: accounts are made by whoever runs this service."
+
+
 class Conflict(Refused):
     """The state of the book does not admit the command: already so, or the last of its kind."""
 
@@ -207,6 +214,7 @@ HTTP_STATUS: Final[dict[type[Refused], int]] = {
     BadCredentials: 401,
     Forbidden: 403,
     CrossSite: 403,
+    RegistrationClosed: 403,
     NotFound: 404,
     NoSuchRoute: 404,
     MethodNotAllowed: 405,
@@ -237,6 +245,7 @@ ROUTE_ERROR_CODE: Final[dict[type[Refused], int]] = {
     Unauthenticated: 401,
     Forbidden: 403,
     CrossSite: 403,
+    RegistrationClosed: 403,
     NoSuchRoute: 404,
     NotFound: 404,
     Conflict: 450,

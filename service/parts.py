@@ -140,4 +140,5 @@ def _gate_settings(settings: Settings, idle_limit: timedelta | None) -> GateSett
         timedelta(seconds=settings.session_seen_interval),
         settings.sessions_per_user,
         idle_limit,
+        registration_open=settings.registration == "open",
     )

@@ -52,6 +52,11 @@ class Settings(Struct, frozen=True, kw_only=True):
         "127.0.0.1", 8002
     )
 
+    registration: Annotated[
+        Literal["open", "closed"],
+        _about("Whether people register themselves; when `closed`, accounts are made by `gatebook users add` alone."),
+    ] = "open"
+
     session_lifetime: Annotated[int, _whole(60, _YEAR, "s", "A session ends this long after its login.")] = _DAY
     session_idle_limit: Annotated[
         int, _whole(0, _YEAR, "s", "A session that was not seen for this long ends; 0 never ends one for that.")

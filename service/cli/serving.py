@@ -70,6 +70,9 @@ def what_next(listening: Listening, settings: Settings, place: Place) -> list[st
     post = "curl -s -H 'Content-Type: application/json'"
     account = '{"username": "alice", "nickname": "Alice", "password": "a gate and a book"}'
     login = '{"identifier": "alice", "password": "a gate and a book"}'
+    register = f"{post} http://{http}/api/register -d '{account}'"
+    if settings.registration == "closed":
+        register = f"echo 'a gate and a book' | {command.format('users add alice --password-stdin')}"
     return [
         f"gatebook keeps its book in {address_of(settings).path.resolve()}",
         f"  account API, admin endpoint  http://{listening.http}",
@@ -77,7 +80,7 @@ def what_next(listening: Listening, settings: Settings, place: Place) -> list[st
         f"  metrics                      {f'http://{listening.metrics}/metrics' if listening.metrics else 'off'}",
         "",
         "Try next, in another terminal (the admin's password is asked for):",
-        f"  {post} http://{http}/api/register -d '{account}'",
+        f"  {register}",
         f"  {post} http://{http}/api/session -d '{login}'",
         f"  {command.format('events')}",
         f"  {command.format('users add keeper --level admin')}",

@@ -31,7 +31,7 @@ from service.decisions.login import LogIn
 from service.decisions.registration import Register, Taking
 from service.decisions.sessions import EndSession, SeeSession
 from service.decisions.throttling import Limit
-from service.errors import BadCredentials, FieldError, InvalidFields, Stale, Unavailable
+from service.errors import BadCredentials, FieldError, InvalidFields, RegistrationClosed, Stale, Unavailable
 from service.gate.attempts import ANONYMOUS, Attempts, Client
 from service.gate.lookups import Guest, Holder, Lookups, Principal, UserView
 from service.gate.profile import ProfileForm, checked, profile_command
@@ -57,6 +57,7 @@ class GateSettings(Struct, frozen=True):
     seen_interval: timedelta = timedelta(hours=1)
     sessions_per_user: int = 100
     idle_limit: timedelta | None = None
+    registration_open: bool = True
 
 
 class Gate:
@@ -85,8 +86,11 @@ class Gate:
     ) -> int:
         """Makes an account of level 1 and gives its id; does not log in.
 
-        Raises InvalidFields, naming every field that breaks its rule or is taken.
+        Raises InvalidFields, naming every field that breaks its rule or is taken; RegistrationClosed where the settings
+        say that nobody registers.
         """
+        if not self._settings.registration_open:
+            raise RegistrationClosed
         forms = check_registration(username, nickname, password, email, self._rules)
         taking = self.lookups.taking
         names = taking("username", forms.username), taking("nickname", forms.nickname)

@@ -104,6 +104,21 @@ def test_every_setting_is_a_flag_but_the_secret_ones(gatebook: Gatebook) -> None
         assert (f"{flag_of(name)} " in said) == (name not in SECRET_SETTINGS), name
 
 
+def test_what_to_try_next_works_where_nobody_registers(gatebook: Gatebook) -> None:
+    with gatebook.process("serve", *ANYWHERE, "--registration", "closed") as serving:
+        assert serving.stdout is not None
+        said: list[str] = []
+        while not said or "Ctrl-C stops it." not in said[-1]:
+            said.append(serving.stdout.readline())
+            assert said[-1], serving.communicate()
+        make, log_in, *_ = [line.strip() for line in said[said.index("\n") :] if line.startswith("  ")]
+        made = subprocess.run(
+            ["sh", "-c", make], cwd=gatebook.folder, capture_output=True, text=True, check=False, timeout=PATIENCE
+        )
+        assert "alice (user 1) was made" in made.stdout, made.stderr
+        assert json.loads(_typed(log_in, gatebook.folder))["user"]["username"] == "alice"
+
+
 def test_what_to_try_next_names_the_same_store(gatebook: Gatebook, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEBOOK_STORE", "sqlite:/tmp/a book/gatebook.db")
     place = Place()

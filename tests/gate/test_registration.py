@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from events.catalogue import UserRegistered
-from service.errors import InvalidFields
+from service.errors import InvalidFields, RegistrationClosed
+from service.gate.gate import GateSettings
 from tests.gate.visiting import all_at_once, fields, visiting
 
 
@@ -52,6 +53,17 @@ async def test_a_name_that_is_taken_is_refused_before_anything_is_hashed(
         with pytest.raises(InvalidFields) as refusal:
             await visitor.register(**{"nickname": "Somebody", **changes})
         assert fields(refusal) == [field]
+
+
+async def test_where_registration_is_closed_nothing_of_what_was_typed_is_looked_at(tmp_path: Path) -> None:
+    async with visiting(tmp_path) as open_to_all:
+        await open_to_all.register()
+    async with visiting(tmp_path, settings=GateSettings(registration_open=False)) as visitor:
+        visitor.gate._passwords = None  # type: ignore[assignment]  # must not be asked
+        for form in ({"name": "grace"}, {"name": "alma"}, {"name": "x", "password": "short"}):
+            with pytest.raises(RegistrationClosed):
+                await visitor.register(**form)
+        assert len(visitor.told()) == 1
 
 
 async def test_of_fifty_who_want_one_name_at_once_one_has_it(tmp_path: Path) -> None:
