@@ -237,6 +237,13 @@ AUTH_SERVER_STATUS: Final[dict[type[Refused], int]] = HTTP_STATUS | {
     TooManyGuests: 429,
 }
 
+# HTTP status of each refusal at react-auth: 200 where its contract has an answer, for its client stumbles over others.
+REACT_AUTH_STATUS: Final[dict[type[Refused], int]] = HTTP_STATUS | {
+    BadCredentials: 200,
+    Unauthenticated: 200,
+    Throttled: 200,
+}
+
 # `error_code` of each refusal in the route protocol's packets. 1013 closes follow an Unavailable, see service/sockets.
 ROUTE_ERROR_CODE: Final[dict[type[Refused], int]] = {
     Malformed: 400,

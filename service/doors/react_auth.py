@@ -13,7 +13,7 @@ from msgspec import UNSET, Struct, UnsetType, json
 
 from service.doors.forms import fields_of
 from service.doors.route_protocol import Account
-from service.errors import HTTP_STATUS, BadCredentials, Malformed, Refused, Throttled, Unauthenticated
+from service.errors import REACT_AUTH_STATUS, Malformed, Refused
 
 __all__ = ["DOOR", "Account", "Authenticate", "Call", "Resume", "opened", "read", "refused"]
 
@@ -64,17 +64,15 @@ def opened(session: str, user: Account) -> bytes:
 def refused(refusal: Refused) -> tuple[int, bytes]:
     """The status and the body of a refusal.
 
-    200 where the contract has an answer for it: nobody is authenticated, and why is nobody's business. Its client would
-    take any other status for a fault of its own. Everything else has its status, and the reason in a sentence beside
-    what the contract shows.
+    Where the contract has an answer for it, nobody is authenticated, and why is nobody's business. Everything else has
+    the reason as a sentence beside what the contract shows.
     """
-    if isinstance(refusal, PLAIN):
-        return 200, _encode(_Answer(success=False, session="", user=_NOBODY))
-    return HTTP_STATUS[type(refusal)], _encode(_Answer(False, "", _NOBODY, refusal.message))
+    status = REACT_AUTH_STATUS[type(refusal)]
+    message = UNSET if status == OK else refusal.message
+    return status, _encode(_Answer(success=False, session="", user=_NOBODY, message=message))
 
 
-PLAIN: Final = (BadCredentials, Unauthenticated, Throttled)
-"""The refusals that the contract has an answer for."""
+OK: Final = 200
 
 
 class _Nobody(Struct, frozen=True):
