@@ -27,6 +27,8 @@ from events.catalogue import (
     PERSONAL_FIELDS,
     USER,
     AuditRead,
+    GuestCreated,
+    GuestLinked,
     Level,
     LoginFailed,
     PasswordChanged,
@@ -46,8 +48,16 @@ from projections.sessions import Session
 from projections.users import User
 from service.batch import Outcome
 from service.book import open_book, parse_address
-from service.decisions.administration import Deactivate, NoteAuditRead, Reactivate, SetLevel, SetPassword
+from service.decisions.administration import (
+    Deactivate,
+    NoteAuditRead,
+    Reactivate,
+    RevokeSession,
+    SetLevel,
+    SetPassword,
+)
 from service.decisions.command import Command, Proposed
+from service.decisions.guests import CreateGuest
 from service.decisions.login import LogIn, RecordFailure
 from service.decisions.profile import ChangeProfile, NewPassword, Renaming
 from service.decisions.registration import Register, Taking
@@ -60,6 +70,7 @@ from tests.house import Clock
 
 NAMES: Final = ("Zaphod", "Trillian", "Marvin", "Arthur", "Fenchurch")
 MOST_SESSIONS: Final = 3
+MOST_GUESTS: Final = 1
 LIFETIME: Final = timedelta(hours=1)
 NOBODY: Final = 1_000_000
 SKEW: Final = timedelta(seconds=5)
@@ -72,6 +83,7 @@ FOLDS_THAT_FAIL: Final = (
     ("activity", SessionOpened),
     ("throttles", LoginFailed),
     ("names", UserRegistered),
+    ("sessions", GuestCreated),
 )
 
 
@@ -116,7 +128,19 @@ def log_in(book: BookMachine, asked: Asked) -> Command:
         rehashed="hash, stronger" if asked.how == 1 else None,
         clears=("account:0", f"account:{asked.what % 2}"),
         agent=NAMES[0],
+        guest=None if asked.how != 4 else held.id if held else NOBODY,
     )
+
+
+@kind
+def come(book: BookMachine, asked: Asked) -> Command:
+    return CreateGuest("e" * 64, LIFETIME, MOST_GUESTS, (None, "guests:0", "guests:1")[asked.who % 3])
+
+
+@kind
+def revoke(book: BookMachine, asked: Asked) -> Command:
+    session = book.session(asked.who)
+    return RevokeSession(session.id if session else NOBODY)
 
 
 @kind
@@ -211,7 +235,7 @@ NUMBER: Final = st.integers(0, 5)
 ONE: Final = st.builds(
     Asked,
     st.sampled_from(
-        [*KINDS, "register", "register", "log_in", "log_in", "log_in", "rename", "deactivate", "set_level"]
+        [*KINDS, "register", "register", "log_in", "log_in", "log_in", "come", "rename", "deactivate", "set_level"]
     ),
     NUMBER,
     NUMBER,
@@ -452,6 +476,19 @@ class BookMachine(RuleBasedStateMachine):
         self.had_admin = self.had_admin or bool(self.model.active_admins())
         assert bool(self.model.active_admins()) == self.had_admin
         self.check_names(users)
+        self.check_guests({user.id for user in users})
+
+    def check_guests(self, users: set[int]) -> None:
+        """A guest is a session and no account; no address has too many; who was linked is gone."""
+        guests = [session for session in self.sessions() if session.guest]
+        assert all(guest.id == guest.user_id and guest.address is None for guest in guests)
+        assert users.isdisjoint(guest.id for guest in guests)
+        # The clock may have been set back behind the moment at which the others' time was found to be over.
+        latest = max([self.clock.now, *(one.at for one in self.model.told[-1:])])
+        here = Counter(guest.origin for guest in guests if guest.origin and guest.expires_at > latest)
+        assert not [origin for origin, count in here.items() if count > MOST_GUESTS]
+        linked = {one.stream for one in self.model.told if isinstance(one.event, GuestLinked)}
+        assert linked.isdisjoint(f"session-{session.id}" for session in self.sessions())
 
     def check_names(self, users: list[User]) -> None:
         """Nobody has a name that another has, and the names that are taken are those that somebody has."""
