@@ -51,7 +51,7 @@ lock: $(VENV)/.check ## Solve the dependencies anew, at their newest versions, i
 	$(COMPILE) --upgrade --constraint requirements/check.txt pyproject.toml --output-file requirements/runtime.txt
 
 clean: ## Remove the environment and everything that was generated
-	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An empty file marks each finished installation; it is made again when what it was made from has changed.

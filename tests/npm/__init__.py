@@ -1,0 +1,1 @@
+"""The published client of react-auth, unmodified, against a running service."""
