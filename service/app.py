@@ -1,7 +1,7 @@
 """The service: every task that it runs, and how it stops.
 
 ```
-core    writer · password workers · watch · metrics follower · housekeeping
+core    writer · password workers · watch · registry of sockets · metrics follower · housekeeping
 doors   http · sockets · metrics listener
 stop    signals
 ```
@@ -108,7 +108,8 @@ async def _start_core(settings: Settings, parts: Parts, core: trio.Nursery) -> N
     await core.start(parts.writer.run)
     await core.start(parts.passwords.run)
     core.start_soon(parts.arrivals.watch, parts.book.log, settings.poll_milliseconds / 1000)
-    core.start_soon(parts.observation.follow, parts.follower)
+    core.start_soon(parts.registry.run, parts.endings)
+    core.start_soon(parts.observation.follow, parts.follower, parts.registry.doubt)
     core.start_soon(parts.housekeeping.run, parts.observation.housekeeping)
 
 

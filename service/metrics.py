@@ -50,6 +50,15 @@ class Metrics:
         self.sessions_closed = Counter("sessions_closed", "Sessions closed, by reason.", ["reason"], **of_ours)
         self.expiry_closes = Counter("expiry_closes", "Sessions that the expiry task has closed.", **of_ours)
 
+        self.sockets_holding = Gauge(
+            "sockets_holding_a_session", "Open sockets that hold a session, by door.", ["door"], **of_ours
+        )
+        self.notifications = Counter(
+            "session_end_notifications",
+            "Clients to be told that their session is over, by outcome (told, gone, too_slow, failed).",
+            ["outcome"], **of_ours,
+        )  # fmt: skip
+
         self.refusals = Counter("refusals", "Refusals, by code and by door.", ["code", "door"], **of_ours)
         self.request_seconds = Histogram(
             "request_seconds", "Seconds from a request or message to its answer, by door.",

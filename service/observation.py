@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
 
 import structlog
 import trio
 
 from events.catalogue import GuestCreated, LoginFailed, SessionClosed, SessionOpened
-from events.errors import CorruptStoreError, StoreError, UndecodableEntryError
+from events.errors import UndecodableEntryError
 from events.follow import Follower
 from events.recorded import Recorded
 from service.batch import Outcome
 from service.errors import InternalError, Refused
+from service.following import keep_following
 from service.guards import Hooks
 from service.housekeeping import Told
 from service.metrics import Metrics
@@ -21,7 +22,6 @@ from service.writer import BatchTold
 log = structlog.get_logger("gatebook.observation")
 
 DONE = "done"
-AGAIN_SECONDS: Final = 1.0
 
 
 class Observation:
@@ -45,33 +45,24 @@ class Observation:
         if told.sessions:
             self._metrics.expiry_closes.inc(told.sessions)
 
-    async def follow(self, follower: Follower) -> None:
+    async def follow(self, follower: Follower, unread: Callable[[], None] = lambda: None) -> None:
         """Counts what is appended by whichever process, as it comes. Ends only where the store says it is damaged.
 
-        What cannot be decoded is not counted: a newer gatebook beside this one may have written it, and this one then
-        writes no more, but still answers whoever asks.
+        What cannot be decoded is not counted; `unread` hears that there was such an entry.
         """
-        while True:
-            try:
-                await self._count_next(follower)
-            except CorruptStoreError:
-                raise
-            except StoreError as error:
-                # The doors and readiness say so too; it may pass.
-                log.warning("cannot_follow", reason=str(error))
-                await trio.sleep(AGAIN_SECONDS)
+
+        async def heard(page: list[Recorded]) -> None:
+            for recorded in page:
+                self._count(recorded)
+            self._metrics.log_position.set(follower.position)
+            self._metrics.follower_lag.labels("metrics").set(follower.lag())
             await trio.lowlevel.checkpoint()
 
-    async def _count_next(self, follower: Follower) -> None:
-        try:
-            page = await follower.page()
-        except UndecodableEntryError as error:
-            log.error("entry_not_counted", position=error.position, reason=error.reason)  # noqa: TRY400 - the sentence says it all
-            page = follower.up_to(error.position)
-        for recorded in page:
-            self._count(recorded)
-        self._metrics.log_position.set(follower.position)
-        self._metrics.follower_lag.labels("metrics").set(follower.lag())
+        def passed_by(error: UndecodableEntryError) -> None:
+            log.error("entry_not_counted", position=error.position, reason=error.reason)
+            unread()
+
+        await keep_following(follower, heard, passed_by)
 
     def hooks(self, listener: str) -> Hooks:
         """What a guard tells of one listener's connections."""

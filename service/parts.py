@@ -27,6 +27,7 @@ from service.observation import Observation
 from service.past import Past
 from service.readers import Readers
 from service.settings import Settings
+from service.sockets.registry import ENDING, Registry
 from service.web.admin import Admin
 from service.writer import BatchTold, Writer
 
@@ -43,6 +44,8 @@ class Parts(Struct, frozen=True):
     readers: Readers
     arrivals: Arrivals
     follower: Follower
+    registry: Registry
+    endings: Follower
     housekeeping: Housekeeping
     metrics: Metrics
     observation: Observation
@@ -114,10 +117,14 @@ def assemble(settings: Settings, address: StoreAddress, book: Book, clock: Clock
             per_address=settings.guests_per_address,
             clock=clock,
         ),
-        admin=Admin(readers, audit, Past(address, readers), book.projections, settings.list_page),
+        admin=Admin(readers, writer, lookups, audit, Past(address, readers), book.projections, page=settings.list_page),
         readers=readers,
         arrivals=arrivals,
         follower=Follower(book.log, arrivals, Query(after=book.log.head().position, limit=settings.read_page)),
+        registry=Registry(lookups.lives, metrics),
+        endings=Follower(
+            book.log, arrivals, Query(after=book.log.head().position, type=ENDING, limit=settings.read_page)
+        ),
         housekeeping=Housekeeping(book, writer, throttling, clock, settings.expiry_batch, idle_limit),
         metrics=metrics,
         observation=observation,

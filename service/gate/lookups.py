@@ -110,6 +110,14 @@ class Lookups:
         """The principal as it is now, for connections that hold one. Unauthenticated when the session is over."""
         return _account_of(self._live(principal.session.id))
 
+    def lives(self, session_id: int) -> bool:
+        """Whether that session, a guest's too, is open at this moment; for whoever has no token of it at hand."""
+        try:
+            self._live(session_id)
+        except Unauthenticated:
+            return False
+        return True
+
     def view(self, user: User) -> UserView:
         """The account, opened for its owner."""
         self._forget_what_moved()
