@@ -128,6 +128,21 @@ class RevokeSession(Struct, frozen=True):
         return (Proposed(session_stream(session.id), SessionClosed(session.user_id, "revoked")),)
 
 
+class RevokeSessionsOf(Struct, frozen=True):
+    """Ends all sessions of one user, who may log in again."""
+
+    user_id: int
+
+    def reads(self) -> Reads:
+        """The account and its sessions."""
+        return Reads(users=(self.user_id,), sessions_of=(self.user_id,))
+
+    def decide(self, state: State) -> Sequence[Proposed]:
+        """NotFound. Nothing when there are no sessions."""
+        _account(state, self.user_id)
+        return closing_all(state, self.user_id, "revoked")
+
+
 class NoteAuditRead(Struct, frozen=True):
     """Writes down that somebody with the right to look, looked."""
 

@@ -9,8 +9,8 @@ from msgspec import Struct
 from events.catalogue import PasswordChanged, ProfileChanged
 from service.decisions.command import Proposed, Reads, State, user_stream
 from service.decisions.registration import Taking
-from service.decisions.sessions import closing_all
-from service.errors import FieldError, InvalidFields, Stale, Unauthenticated
+from service.decisions.sessions import account_behind, closing_all
+from service.errors import FieldError, InvalidFields, Stale
 
 
 class Renaming(Struct, frozen=True):
@@ -54,11 +54,7 @@ class ChangeProfile(Struct, frozen=True):
 
     def decide(self, state: State) -> Sequence[Proposed]:
         """Unauthenticated: the session is over. Stale: names or password moved. InvalidFields: a name is taken."""
-        user, session = state.user(self.user_id), state.session(self.session_id)
-        if user is None or not user.active or session is None or session.user_id != self.user_id:
-            raise Unauthenticated
-        if session.expires_at <= state.now:
-            raise Unauthenticated
+        user = account_behind(state, self.user_id, self.session_id)
         if self.password is not None and self.password.verified_version != user.password_version:
             raise Stale
         renames = self.nickname or self.email or self.email_removed is not None
@@ -70,7 +66,7 @@ class ChangeProfile(Struct, frozen=True):
             proposed.append(Proposed(user_stream(self.user_id), self._profile_changed()))
         if self.password is not None:
             proposed.append(Proposed(user_stream(self.user_id), PasswordChanged(self.password.password_hash)))
-            proposed += closing_all(state, self.user_id, "password_changed", but=self.session_id)
+            proposed += closing_all(state, self.user_id, "password_changed", but=(self.session_id,))
         return proposed
 
     def _refuse_taken(self, state: State) -> None:

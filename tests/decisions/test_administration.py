@@ -16,6 +16,7 @@ from service.decisions.administration import (
     NoteAuditRead,
     Reactivate,
     RevokeSession,
+    RevokeSessionsOf,
     SetLevel,
     SetPassword,
 )
@@ -30,7 +31,7 @@ GONE = UserDeactivated()
 
 @pytest.mark.parametrize(
     "command",
-    [SetLevel(1, 2), Deactivate(1), Reactivate(1), SetPassword(1, "hash")],
+    [SetLevel(1, 2), Deactivate(1), Reactivate(1), SetPassword(1, "hash"), RevokeSessionsOf(1)],
     ids=lambda one: type(one).__name__,
 )
 def test_there_is_no_user_of_that_id(command: Command) -> None:
@@ -144,6 +145,20 @@ def test_a_guest_s_session_is_ended_too() -> None:
 )
 def test_what_is_no_open_session_is_not_ended(events: list[Given], session_id: int) -> None:
     given(events).when(RevokeSession(session_id)).refused(NotFound)
+
+
+def test_all_sessions_of_a_user_end_and_nobody_elses() -> None:
+    book = (
+        given([ADA, ROOT, opened(user=1), opened(user=2), opened(user=1)])
+        .when(RevokeSessionsOf(1))
+        .then([on("session-3", SessionClosed(1, "revoked")), on("session-5", SessionClosed(1, "revoked"))])
+    )
+    assert set(book.documents("sessions")) == {"4"}
+    assert book.documents("users")["1"].open_sessions == 0
+
+
+def test_of_a_user_without_sessions_none_end() -> None:
+    given([ADA]).when(RevokeSessionsOf(1)).then([])
 
 
 def test_a_look_is_noted_each_time() -> None:
