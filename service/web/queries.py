@@ -1,56 +1,176 @@
-"""Query parameters: each known, each once, each of its type; anything else is malformed."""
+"""Parameters: what may stand in a path or a query, each declared once, for reading it and for telling of it.
+
+A query holds known parameters alone, each once and each within its bounds; anything else is malformed.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Annotated, Any, Final, Literal, Protocol, TypeVar
 
+from msgspec import Meta, Struct
 from werkzeug.datastructures import MultiDict
 
+from events import catalogue
 from events.recorded import EPOCH
 from service.errors import Malformed
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 LARGEST: Final = 2**63 - 1
 _WHOLE: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
-class Parameters:
-    """The parameters of one request; Malformed where one is unknown or given twice."""
+class Parameter(Protocol[T_co]):
+    """One parameter, of a type, with its bounds."""
 
-    def __init__(self, given: MultiDict[str, str], known: Collection[str]) -> None:
-        if any(name not in known for name in given):
-            raise Malformed(f"This address takes the parameters {', '.join(known)}." if known else "No parameter here.")
+    @property
+    def name(self) -> str:
+        """How it is called in the address."""
+
+    @property
+    def about(self) -> str:
+        """What it is for, as a sentence."""
+
+    @property
+    def rule(self) -> str:
+        """What it must be, to end the sentence `The parameter … is …`."""
+
+    @property
+    def kind(self) -> Any:  # noqa: ANN401 - a type expression, which has no type of its own
+        """The type whose JSON schema says the same."""
+
+    def read(self, text: str) -> T_co | None:
+        """What the text says, None where it breaks the rule."""
+
+
+class Whole(Struct, frozen=True):
+    """A whole number within bounds, in digits, without a sign or a leading zero."""
+
+    name: str
+    about: str
+    least: int = 0
+    most: int = LARGEST
+
+    @property
+    def rule(self) -> str:
+        """See Parameter."""
+        return f"a whole number from {self.least} to {self.most}"
+
+    @property
+    def kind(self) -> Any:  # noqa: ANN401 - see Parameter
+        """See Parameter."""
+        return Annotated[int, Meta(ge=self.least, le=self.most)]
+
+    def read(self, text: str) -> int | None:
+        """See Parameter."""
+        number = whole(text)
+        return number if number is not None and self.least <= number <= self.most else None
+
+
+class Moment(Struct, frozen=True):
+    """A moment in ISO 8601; without an offset it is UTC, and nothing is older than 1970."""
+
+    name: str
+    about: str
+    rule: str = "a time in ISO 8601, for example 2026-11-21T12:00:00Z"
+
+    @property
+    def kind(self) -> Any:  # noqa: ANN401 - see Parameter
+        """See Parameter."""
+        return catalogue.Moment
+
+    def read(self, text: str) -> datetime | None:
+        """See Parameter."""
+        try:
+            written = datetime.fromisoformat(text)
+            zoned = written.replace(tzinfo=UTC) if written.tzinfo is None else written.astimezone(UTC)
+        except (ValueError, OverflowError):
+            return None
+        return max(zoned, EPOCH)
+
+
+class PositionOrMoment(Struct, frozen=True):
+    """A position of the book, or a moment: digits alone are a position."""
+
+    name: str
+    about: str
+    rule: str = "a position or a time in ISO 8601"
+
+    @property
+    def kind(self) -> Any:  # noqa: ANN401 - see Parameter
+        """See Parameter."""
+        return Whole(self.name, self.about).kind | catalogue.Moment
+
+    def read(self, text: str) -> int | datetime | None:
+        """See Parameter."""
+        return whole(text) if text.isdigit() else Moment(self.name, self.about).read(text)
+
+
+class Choice(Struct, frozen=True):
+    """One of some words."""
+
+    name: str
+    about: str
+    words: tuple[str, ...]
+
+    @property
+    def rule(self) -> str:
+        """See Parameter."""
+        return f"one of {', '.join(self.words)}"
+
+    @property
+    def kind(self) -> Any:  # noqa: ANN401 - see Parameter
+        """See Parameter."""
+        words: Any = self.words
+        return Literal[words]
+
+    def read(self, text: str) -> str | None:
+        """See Parameter."""
+        return text if text in self.words else None
+
+
+class Text(Struct, frozen=True):
+    """A text that matches a pattern from end to end."""
+
+    name: str
+    about: str
+    pattern: str
+    rule: str
+
+    @property
+    def kind(self) -> Any:  # noqa: ANN401 - see Parameter
+        """See Parameter."""
+        return Annotated[str, Meta(pattern=f"^(?:{self.pattern})$")]
+
+    def read(self, text: str) -> str | None:
+        """See Parameter."""
+        return text if re.fullmatch(self.pattern, text) is not None else None
+
+
+class Parameters:
+    """The parameters of one request's query; Malformed where one is unknown or given twice."""
+
+    def __init__(self, given: MultiDict[str, str], known: Sequence[Parameter[object]]) -> None:
+        names = [parameter.name for parameter in known]
+        if any(name not in names for name in given):
+            raise Malformed(f"This address takes the parameters {', '.join(names)}." if names else "No parameter here.")
         if any(len(given.getlist(name)) > 1 for name in given):
             raise Malformed("A parameter is given once.")
         self._given = given
 
-    def text(self, name: str) -> str | None:
-        """The parameter as it is."""
-        return self._given.get(name)
-
-    def whole(self, name: str, least: int = 0, most: int = LARGEST) -> int | None:
-        """The parameter as a whole number within bounds."""
-        text = self._given.get(name)
+    def value(self, parameter: Parameter[T]) -> T | None:
+        """What the query says of the parameter, None where it says nothing; Malformed where it breaks the rule."""
+        text = self._given.get(parameter.name)
         if text is None:
             return None
-        number = whole(text)
-        if number is None or not least <= number <= most:
-            raise Malformed(f"The parameter {name} is a whole number from {least} to {most}.")
-        return number
-
-    def moment(self, name: str) -> datetime | None:
-        """The parameter as a moment in ISO 8601; without an offset it is UTC."""
-        text = self._given.get(name)
-        return None if text is None else moment(name, text)
-
-    def choice(self, name: str, choices: tuple[str, ...]) -> str | None:
-        """The parameter as one of some words."""
-        text = self._given.get(name)
-        if text is not None and text not in choices:
-            raise Malformed(f"The parameter {name} is one of {', '.join(choices)}.")
-        return text
+        found = parameter.read(text)
+        if found is None:
+            raise Malformed(f"The parameter {parameter.name} is {parameter.rule}.")
+        return found
 
 
 def whole(text: str) -> int | None:
@@ -59,13 +179,3 @@ def whole(text: str) -> int | None:
         return None
     number = int(text)
     return number if number <= LARGEST else None
-
-
-def moment(name: str, text: str) -> datetime:
-    """The moment that the text writes, in UTC; nothing is older than 1970."""
-    try:
-        written = datetime.fromisoformat(text)
-        zoned = written.replace(tzinfo=UTC) if written.tzinfo is None else written.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise Malformed(f"The parameter {name} is a time in ISO 8601, for example 2026-11-21T12:00:00Z.") from None
-    return max(zoned, EPOCH)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from service.errors import HTTP_STATUS, Stale
-from service.web.admin.looks import _EVENT_PARAMETERS
+from service.web.admin.looks import EVENTS
 from tests.web.serving import web
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -31,4 +31,4 @@ async def test_every_address_is_in_a_table(tmp_path: Path) -> None:
 def test_every_parameter_of_the_events_is_in_the_table() -> None:
     page = (DOCS / "admin.md").read_text(encoding="utf-8").partition("## Events")[2].partition("## What")[0]
     rows = re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)
-    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == set(_EVENT_PARAMETERS)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == {parameter.name for parameter in EVENTS}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 from quart import Response
 
-from events.catalogue import BY_WIRE_NAME
+from events.catalogue import BY_WIRE_NAME, is_position
 from events.log import Query
 from projections.projection import AnyProjection, IndexValue
 from service import inspection
@@ -20,13 +19,36 @@ from service.past import Past
 from service.readers import Readers
 from service.web.answers import answer, answer_encoded
 from service.web.principals import Asked
-from service.web.queries import Parameters, moment, whole
+from service.web.queries import Choice, Moment, Parameter, Parameters, PositionOrMoment, Text, Whole
 
 LARGEST_PAGE: Final = 1_000
-_STREAM: Final = re.compile(r"service|(?:user|session)-[1-9][0-9]{0,17}")
-_NUMBER: Final = re.compile(r"[1-9][0-9]{0,17}")
-_TEXT_KEY: Final = re.compile(r"[A-Za-z0-9:-]{1,100}")
-_EVENT_PARAMETERS: Final = ("stream", "user", "type", "since", "until", "after", "before", "order", "limit")
+
+_KEY: Final = "[A-Za-z0-9:-]{1,100}"
+KEY: Final = Text("key", "The key under which the document stands.", _KEY, "the key of a document")
+POSITION: Final = Whole("position", "Where the event stands in the book.", least=1)
+
+LIMIT: Final = Whole("limit", "How many at most.", least=1, most=LARGEST_PAGE)
+INDEX: Final = Text(
+    "index", "The index to find documents by; goes with `value`.", "[a-z_]{1,100}", "the name of an index"
+)
+VALUE: Final = Whole("value", "What the index of each document must be.")
+AFTER_KEY: Final = Text("after", "The `next` of the page before.", _KEY, "the key that the page before ended with")
+AT: Final[Parameter[int | datetime]] = PositionOrMoment(
+    "at", "Shows the document as it was, after a position or at a time."
+)
+DOCUMENTS: Final = (INDEX, VALUE, AFTER_KEY, LIMIT)
+DOCUMENT: Final = (AT,)
+
+_STREAM: Final = "service|(?:user|session)-[1-9][0-9]{0,17}"
+STREAM: Final = Text("stream", "Events of that stream.", _STREAM, "service, user-N or session-N")
+USER: Final = Whole("user", "Events about that user.", least=1)
+TYPE: Final = Choice("type", "Events of that type.", tuple(sorted(BY_WIRE_NAME)))
+SINCE: Final = Moment("since", "Events recorded at that time or later.")
+UNTIL: Final = Moment("until", "Events recorded before that time.")
+AFTER: Final = Whole("after", "Events beyond that position.")
+BEFORE: Final = Whole("before", "Events short of that position.", least=1)
+ORDER: Final = Choice("order", "Oldest first, or newest first.", ("asc", "desc"))
+EVENTS: Final = (STREAM, USER, TYPE, SINCE, UNTIL, AFTER, BEFORE, ORDER, LIMIT)
 
 
 class Looks:
@@ -54,27 +76,24 @@ class Looks:
     async def documents(self, asked: Asked) -> Response:
         """A page of one projection's documents."""
         projection = self._projection(asked)
-        given = Parameters(asked.request.args, ("index", "value", "after", "limit"))
+        given = Parameters(asked.request.args, DOCUMENTS)
         index = _index(projection, given)
-        after = given.text("after") or ""
-        if after and not _is_key(projection, after):
-            raise Malformed("The parameter after is the key that the page before ended with.")
+        after = given.value(AFTER_KEY)
+        if after is not None and not _is_key(projection, after):
+            raise Malformed(f"The parameter after is {AFTER_KEY.rule}.")
         limit = self._limit(given)
         narrowed = "" if index is None else f"?index={index[0]}&value={index[1]}"
         await self._audit.looked(asked.principal, f"projections/{projection.name}{narrowed}")
         return await self._answer(
-            lambda book: inspection.documents(book, projection, index=index, after=after, limit=limit)
+            lambda book: inspection.documents(book, projection, index=index, after=after or "", limit=limit)
         )
 
     async def document(self, asked: Asked) -> Response:
         """One document, as it is or as it was."""
         projection = self._projection(asked)
-        key, at = asked.part("key"), Parameters(asked.request.args, ("at",)).text("at")
+        key, sought = asked.part("key"), Parameters(asked.request.args, DOCUMENT).value(AT)
         if not _is_key(projection, key):
             raise NotFound
-        sought = None if at is None else whole(at) if at.isdigit() else moment("at", at)
-        if at is not None and sought is None:
-            raise Malformed("The parameter at is a position or a time in ISO 8601.")
         await self._audit.looked(asked.principal, f"projections/{projection.name}/{key}")
         shown: dict[str, Any] = {"projection": projection.name, "key": key}
         look = self._readers.look
@@ -90,22 +109,18 @@ class Looks:
 
     async def events(self, asked: Asked) -> Response:
         """A page of events, forwards or backwards."""
-        given = Parameters(asked.request.args, _EVENT_PARAMETERS)
-        stream, kind, user = given.text("stream"), given.text("type"), given.whole("user", least=1)
-        if stream is not None and _STREAM.fullmatch(stream) is None:
-            raise Malformed("The parameter stream is service, user-N or session-N.")
-        if kind is not None and kind not in BY_WIRE_NAME:
-            raise Malformed(f"The parameter type is one of {', '.join(sorted(BY_WIRE_NAME))}.")
-        before = given.whole("before", least=1)
+        given = Parameters(asked.request.args, EVENTS)
+        stream, kind, user = given.value(STREAM), given.value(TYPE), given.value(USER)
+        before = given.value(BEFORE)
         query = Query(
-            after=given.whole("after") or 0,
+            after=given.value(AFTER) or 0,
             until=None if before is None else before - 1,
             stream=stream,
             user=user,
             type=kind,
-            since=given.moment("since"),
-            before=given.moment("until"),
-            backwards=given.choice("order", ("asc", "desc")) == "desc",
+            since=given.value(SINCE),
+            before=given.value(UNTIL),
+            backwards=given.value(ORDER) == "desc",
             limit=self._limit(given),
         )
         # Times and positions narrow a look and do not make it another.
@@ -116,8 +131,8 @@ class Looks:
     async def event(self, asked: Asked) -> Response:
         """One event."""
         Parameters(asked.request.args, ())
-        position = whole(asked.part("position"))
-        if not position:
+        position = POSITION.read(asked.part("position"))
+        if position is None:
             raise NotFound
         await self._audit.looked(asked.principal, f"events/{position}")
         found = await self._readers.look(lambda book: inspection.event(book, position))
@@ -137,26 +152,23 @@ class Looks:
         return found
 
     def _limit(self, given: Parameters) -> int:
-        return given.whole("limit", 1, LARGEST_PAGE) or self._page
+        return given.value(LIMIT) or self._page
 
 
 def _index(projection: AnyProjection, given: Parameters) -> tuple[str, IndexValue] | None:
-    name, value = given.text("index"), given.text("value")
+    name, value = given.value(INDEX), given.value(VALUE)
     if name is None and value is None:
         return None
     names = [index.name for index in projection.indexes]
-    if name not in names or value is None:
+    if name is None or name not in names or value is None:
         takes = f"index, one of {', '.join(names)}, with a value" if names else "no index"
         raise Malformed(f"The projection {projection.name} takes {takes}.")
-    number = whole(value)
-    if number is None:
-        raise Malformed("The parameter value is a whole number.")
-    return name, number
+    return name, value
 
 
 def _is_key(projection: AnyProjection, key: str) -> bool:
     """Whether anything could stand under the key: what is typed goes into the audit, so it is nothing but a key."""
-    return (_NUMBER if projection.keyed_by_position else _TEXT_KEY).fullmatch(key) is not None
+    return is_position(key) if projection.keyed_by_position else KEY.read(key) is not None
 
 
 def _position(book: Book, sought: int | datetime) -> int:
