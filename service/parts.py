@@ -117,7 +117,7 @@ def assemble(settings: Settings, address: StoreAddress, book: Book, clock: Clock
             per_address=settings.guests_per_address,
             clock=clock,
         ),
-        admin=Admin(readers, audit, Past(address, readers), book.projections, settings.list_page),
+        admin=Admin(readers, writer, lookups, audit, Past(address, readers), book.projections, page=settings.list_page),
         readers=readers,
         arrivals=arrivals,
         follower=Follower(book.log, arrivals, Query(after=book.log.head().position, limit=settings.read_page)),

@@ -98,5 +98,5 @@ def create_app(
 
     `readiness` gives the reasons why the service is not ready, none when it is; it must not wait.
     """
-    routes = [*account_routes(gate, body_bytes), *admin_routes(admin), *health_routes(readiness)]
+    routes = [*account_routes(gate, body_bytes), *admin_routes(admin, body_bytes), *health_routes(readiness)]
     return Doors(gate, routes, origins)

@@ -31,6 +31,11 @@ async def body_of(request: Request, message: type[Message], most_bytes: int) -> 
     return decoded(data, message)
 
 
+async def optional_body_of(request: Request, message: type[Message], most_bytes: int) -> Message:
+    """The same for a message that may be absent: no body at all is the message that says nothing."""
+    return await body_of(request, message, most_bytes) if await request.body else message()
+
+
 def decoded(data: bytes, message: type[Message]) -> Message:
     """The bytes as that message; Malformed says why they are not one."""
     if too_deep(data):
@@ -52,5 +57,6 @@ def decoded(data: bytes, message: type[Message]) -> Message:
 def _sentence(said: str, message: type[Struct]) -> str:
     """Msgspec's words about a message of ours, which name our fields and types only, save where a field is unknown."""
     if "unknown field" in said:
-        return f"The body has a field that is not known here; it takes {', '.join(message.__struct_fields__)}."
+        takes = ", ".join(message.__struct_fields__) or "none"
+        return f"The body has a field that is not known here; it takes {takes}."
     return f"{said.replace('`', '')}."

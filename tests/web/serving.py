@@ -86,7 +86,9 @@ async def web(
         readers = Readers(lambda: open_book(address))
         audit = Audit(inside.writer, clock=inside.clock)
         reasons: list[str] = []
-        admin = Admin(readers, audit, Past(address, readers, seconds=past_seconds), inside.book.projections, page)
+        past = Past(address, readers, seconds=past_seconds)
+        lookups, projections = inside.gate.lookups, inside.book.projections
+        admin = Admin(readers, inside.writer, lookups, audit, past, projections, page=page)
         app = create_app(inside.gate, admin, lambda: reasons, body_bytes=body_bytes)
         async with serving(app) as port:
             base = f"http://127.0.0.1:{port}"

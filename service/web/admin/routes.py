@@ -8,35 +8,50 @@ from msgspec import Struct
 
 from projections.projection import AnyProjection
 from service.audit import DOOR, Audit
+from service.gate.lookups import Lookups
 from service.past import Past
 from service.readers import Readers
 from service.web.admin.looks import Looks
-from service.web.principals import Needs, Route
+from service.web.admin.writes import Writes
+from service.web.principals import Needs, Route, View
+from service.writer import Writer
 
 PAGE: Final = 100
 
 
 class Admin(Struct, frozen=True):
-    """What the endpoint is made of: where it reads, where looks are written down, the page when none is asked for.
+    """What the endpoint is made of: where it reads and writes, where looks are written down, the usual page.
 
     `projections` are those of the service's own book: their names, keys and indexes.
     """
 
     readers: Readers
+    writer: Writer
+    lookups: Lookups
     audit: Audit
     past: Past
     projections: tuple[AnyProjection, ...]
     page: int = PAGE
 
 
-def admin_routes(admin: Admin) -> list[Route]:
+def admin_routes(admin: Admin, body_bytes: int) -> list[Route]:
     """The addresses of the admin endpoint; all of them need an admin."""
     looks = Looks(admin.readers, admin.audit, admin.past, admin.projections, admin.page)
+    writes = Writes(admin.writer, admin.lookups, admin.audit, body_bytes)
     views = {
-        "/admin/api/projections": looks.projections,
-        "/admin/api/projections/<name>": looks.documents,
-        "/admin/api/projections/<name>/<key>": looks.document,
-        "/admin/api/events": looks.events,
-        "/admin/api/events/<position>": looks.event,
+        "GET /admin/api/projections": looks.projections,
+        "GET /admin/api/projections/<name>": looks.documents,
+        "GET /admin/api/projections/<name>/<key>": looks.document,
+        "GET /admin/api/events": looks.events,
+        "GET /admin/api/events/<position>": looks.event,
+        "POST /admin/api/users/<id>/deactivate": writes.deactivate,
+        "POST /admin/api/users/<id>/reactivate": writes.reactivate,
+        "POST /admin/api/users/<id>/level": writes.set_level,
+        "DELETE /admin/api/sessions/<id>": writes.end_session,
     }
-    return [Route("GET", path, view, DOOR, Needs.ADMIN) for path, view in views.items()]
+    return [_route(endpoint, view) for endpoint, view in views.items()]
+
+
+def _route(endpoint: str, view: View) -> Route:
+    method, _, path = endpoint.partition(" ")
+    return Route(method, path, view, DOOR, Needs.ADMIN)
