@@ -235,6 +235,10 @@ class Keyring:
         kept = self._store.service_keys(prefix)
         return {key.name: self._master.unwrap(key.wrapped, _dated(key.name, key.created_at)) for key in kept}
 
+    def service_key_names(self, prefix: str) -> list[str]:
+        """The names of those keys, whether or not they open."""
+        return [key.name for key in self._store.service_keys(prefix)]
+
     def destroy_service_key(self, name: str) -> bool:
         """Destroys the service's key of that purpose; says whether there was one."""
         return self._store.destroy_service_key(name)

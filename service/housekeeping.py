@@ -7,7 +7,7 @@ in its decision, so that one which was renewed meanwhile stays.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
@@ -20,6 +20,7 @@ from events.recorded import Recorded, to_microseconds
 from projections.catalogue import SESSIONS, THROTTLES
 from service.batch import FATAL, Clock
 from service.book import Book
+from service.credentials.cookies import Cookies
 from service.decisions.command import Command
 from service.decisions.sessions import ExpireSessions
 from service.decisions.throttling import FORGOTTEN_AFTER, ForgetThrottles
@@ -39,6 +40,7 @@ class Told(Struct, frozen=True):
     sessions: int = 0
     throttles: int = 0
     key_replaced: bool = False
+    keys_destroyed: int = 0
 
 
 class Housekeeping:
@@ -49,14 +51,18 @@ class Housekeeping:
         book: Book,
         writer: Writer,
         throttling: Throttling,
+        cookies: Cookies,
         clock: Clock,
         most: int = 100,
         idle_limit: timedelta | None = None,
+        lifetime: timedelta = timedelta(days=1),
     ) -> None:
         self._book = book
         self._idle_limit = idle_limit
+        self._lifetime = lifetime
         self._writer = writer
         self._throttling = throttling
+        self._cookies = cookies
         self._clock = clock
         self._most = most
 
@@ -84,6 +90,8 @@ class Housekeeping:
         key_replaced = self._throttling.rotate(now)
         if key_replaced:
             log.info("throttle_key_replaced")
+        self._cookies.rotate(now)
+        keys_destroyed = self._destroy_cookie_keys(now)
         models = self._book.read_models
         due = models.up_to(SESSIONS, "expiry", to_microseconds(now), limit=self._most)
         if self._idle_limit is not None and len(due) < self._most:
@@ -96,7 +104,20 @@ class Housekeeping:
         idle_since = to_microseconds(now - FORGOTTEN_AFTER)
         idle = models.up_to(THROTTLES, "failed_at", idle_since, limit=self._most)
         forgotten = await self._submit(ForgetThrottles(tuple(key for key, _ in idle))) if idle else ()
-        return Told(sessions, len(idle) if forgotten else 0, key_replaced)
+        return Told(sessions, len(idle) if forgotten else 0, key_replaced, keys_destroyed)
+
+    def _destroy_cookie_keys(self, now: datetime) -> int:
+        """Destroys the keys under which no cookie of an open session can be sealed."""
+        before = now - self._lifetime
+        spent = self._cookies.spent(before)
+        # A session may be older than today's settings let one grow. The oldest has the lowest id.
+        oldest = self._book.read_models.scan(SESSIONS, limit=1) if spent else ()
+        if oldest:
+            spent = self._cookies.spent(min(before, self._book.decode(SESSIONS, oldest[0].document).opened_at))
+        if spent:
+            self._cookies.destroy(spent)
+            log.info("cookie_keys_destroyed", keys=len(spent))
+        return len(spent)
 
     async def _submit(self, command: Command) -> tuple[Recorded, ...]:
         return await self._writer.submit(command, actor=ACTOR, door=ACTOR, behind=True)

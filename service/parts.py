@@ -14,6 +14,7 @@ from events.recorded import from_microseconds
 from service.audit import Audit
 from service.batch import BatchRunner, Clock
 from service.book import Book, StoreAddress, open_book
+from service.credentials.cookies import Cookies
 from service.credentials.identifiers import identifier_rules
 from service.credentials.passwords import HashingCost, Passwords
 from service.gate.attempts import Attempts
@@ -40,6 +41,7 @@ class Parts(Struct, frozen=True):
     passwords: Passwords
     gate: Gate
     guests: Guests
+    cookies: Cookies
     admin: Admin
     readers: Readers
     arrivals: Arrivals
@@ -92,7 +94,9 @@ def assemble(settings: Settings, address: StoreAddress, book: Book, clock: Clock
     )
     idle_limit = timedelta(seconds=settings.session_idle_limit) if settings.session_idle_limit else None
     lookups = Lookups(book, clock, idle_limit)
+    lifetime = timedelta(seconds=settings.session_lifetime)
     throttling = Throttling(book.keyring, _policy(settings))
+    cookies = Cookies(book.keyring, clock)
     rules = identifier_rules(settings.reserved_names, common_passwords_refused=settings.common_passwords_refused)
     readers = Readers(partial(open_book, address))
     audit = Audit(writer, interval=timedelta(seconds=settings.audit_coalesce_seconds), clock=clock)
@@ -113,10 +117,11 @@ def assemble(settings: Settings, address: StoreAddress, book: Book, clock: Clock
             lookups,
             writer,
             throttling,
-            lifetime=timedelta(seconds=settings.session_lifetime),
+            lifetime=lifetime,
             per_address=settings.guests_per_address,
             clock=clock,
         ),
+        cookies=cookies,
         admin=Admin(readers, writer, lookups, audit, Past(address, readers), book.projections, page=settings.list_page),
         readers=readers,
         arrivals=arrivals,
@@ -125,7 +130,9 @@ def assemble(settings: Settings, address: StoreAddress, book: Book, clock: Clock
         endings=Follower(
             book.log, arrivals, Query(after=book.log.head().position, type=ENDING, limit=settings.read_page)
         ),
-        housekeeping=Housekeeping(book, writer, throttling, clock, settings.expiry_batch, idle_limit),
+        housekeeping=Housekeeping(
+            book, writer, throttling, cookies, clock, settings.expiry_batch, idle_limit, lifetime
+        ),
         metrics=metrics,
         observation=observation,
         clock=clock,

@@ -9,13 +9,15 @@ import pytest
 
 from events.catalogue import SessionClosed, ThrottlesForgotten
 from events.log import Query
+from events.recorded import EPOCH
 from projections.catalogue import SESSIONS, THROTTLES
+from service.credentials.cookies import PERIOD, CookieClaims, Cookies
 from service.errors import BadCredentials, Unauthenticated
 from service.gate.attempts import client_of
 from service.gate.gate import GateSettings, LoggedIn
 from service.gate.throttling import KEY_NAME, ThrottlePolicy, Throttling
 from service.housekeeping import Housekeeping, Told
-from tests.house import House, house
+from tests.house import Clock, House, house
 
 CLIENT = client_of("account-api", "192.0.2.1", "test")
 PASSWORD = "correct horse battery"
@@ -24,7 +26,7 @@ PASSWORD = "correct horse battery"
 def keeping(at: House, *, most: int = 100, idle_limit: timedelta | None = None) -> Housekeeping:
     """Housekeeping over the same book, writer and clock."""
     throttling = Throttling(at.book.keyring, ThrottlePolicy())
-    return Housekeeping(at.book, at.writer, throttling, at.clock, most, idle_limit)
+    return Housekeeping(at.book, at.writer, throttling, Cookies(at.book.keyring, at.clock), at.clock, most, idle_limit)
 
 
 async def log_in(at: House, name: str) -> LoggedIn:
@@ -126,3 +128,48 @@ async def test_the_throttle_key_is_replaced_after_thirty_days_and_not_before(tmp
         assert (await keeping(at).round()).key_replaced
 
         assert at.book.keyring.service_key(KEY_NAME, at.clock()) != made
+
+
+async def test_the_keys_of_cookies_are_made_in_time_and_destroyed_when_no_session_is_as_old(tmp_path: Path) -> None:
+    def names() -> list[str]:
+        return at.book.keyring.service_key_names("cookies-")
+
+    begins = EPOCH + 693 * PERIOD
+    clock = Clock(begins - timedelta(days=1))
+    async with house(tmp_path, clock=clock, settings=GateSettings(session_lifetime=timedelta(days=45))) as at:
+        assert await keeping(at).round() == Told()
+        assert names() == ["cookies-692"]
+        opened = await log_in(at, "alice")
+        cookie = Cookies(at.book.keyring, clock).seal(CookieClaims(opened.token, opened.principal.user.id, 0))
+
+        clock.now = begins - timedelta(minutes=59)
+        assert (await keeping(at).round()).keys_destroyed == 0
+        assert names() == ["cookies-692", "cookies-693"]
+
+        # Sessions may live for a day by now; this one lives for as long as it was promised.
+        clock.now = begins + timedelta(days=43)
+        assert (await keeping(at).round()).keys_destroyed == 0
+        assert names() == ["cookies-692", "cookies-693", "cookies-694"]
+        claims = Cookies(at.book.keyring, clock).open(cookie)
+        assert claims is not None
+        assert at.gate.lookups.principal(claims.at).user.id == opened.principal.user.id
+        await log_in(at, "berta")
+
+        clock.pass_by(days=1)
+        assert await keeping(at).round() == Told(sessions=1)
+        assert await keeping(at).round() == Told(keys_destroyed=2)
+        assert names() == ["cookies-694"]
+        assert Cookies(at.book.keyring, clock).open(cookie) is None
+        assert await keeping(at).round() == Told()
+
+
+async def test_a_key_of_cookies_is_kept_for_as_long_as_a_session_lives_though_there_is_none(tmp_path: Path) -> None:
+    begins = EPOCH + 693 * PERIOD
+    clock = Clock(begins - timedelta(days=1))
+    async with house(tmp_path, clock=clock) as at:
+        await keeping(at).round()
+        clock.now = begins + timedelta(days=1) - timedelta(microseconds=1)
+        assert (await keeping(at).round()).keys_destroyed == 0
+        clock.pass_by(microseconds=1)
+        assert (await keeping(at).round()).keys_destroyed == 1
+        assert at.book.keyring.service_key_names("cookies-") == ["cookies-693"]

@@ -470,6 +470,7 @@ def test_a_keyring_opens_the_keys_whose_names_begin_so() -> None:
     store._service["cookies-2"] = ServiceKey("cookies-2", START, MASTER.wrap(bytes(32), "another"))
     with pytest.raises(SealBrokenError, match="cookies-2"):
         ring.service_keys("cookies-")
+    assert ring.service_key_names("cookies-") == ["cookies-1", "cookies-2"]
 
 
 def test_a_service_key_cannot_be_made_to_look_younger() -> None:

@@ -13,6 +13,7 @@ import trio.testing
 from events.errors import DurabilityError
 from service.batch import BatchRunner
 from service.book import open_book
+from service.credentials.cookies import CookieClaims, Cookies
 from service.errors import Unavailable
 from service.gate.throttling import ThrottlePolicy, Throttling
 from service.housekeeping import Housekeeping
@@ -57,8 +58,56 @@ async def test_a_key_whose_sync_fails_ends_the_service_and_is_not_tried_again(
 
     disk.failing = failing
     with pytest.raises(DurabilityError), trio.fail_after(60):
-        await Housekeeping(book, writer, throttling, lambda: NOON + age).run()
+        await Housekeeping(book, writer, throttling, Cookies(book.keyring), lambda: NOON + age).run()
     assert len(failed) == 1
 
     disk.failing = lambda _: None
+    book.close()
+
+
+@pytest.mark.parametrize("by", ["housekeeping", "a request"])
+async def test_a_key_of_cookies_whose_sync_fails_ends_the_service_too(
+    tmp_path: Path, by: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    disk = noting()
+    address = laid_out({}, tmp_path / "store")
+    book = open_book(address, create=True, vfs=disk.name)
+    writer = Writer(lambda: BatchRunner(open_book(address)), batch_size=1, most_waiting=1, observer=lambda _: None)
+    throttling = Throttling(book.keyring, ThrottlePolicy())
+    throttling.rotate(NOON)
+    cookies = Cookies(book.keyring, lambda: NOON)
+    failed: list[Act] = []
+
+    def failing(act: Act) -> int | None:
+        if act.file != WALS["keys"] or act.kind not in {"sync", "folder"}:
+            return None
+        failed.append(act)
+        return apsw.SQLITE_IOERR_FSYNC
+
+    disk.failing = failing
+    if by == "a request":
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                cookies.seal(CookieClaims("1|a", 1, 0))
+    with pytest.raises(DurabilityError), trio.fail_after(60):
+        await Housekeeping(book, writer, throttling, cookies, lambda: NOON).run()
+    assert len(failed) == 1
+
+    disk.failing = lambda _: None
+    book.close()
+
+
+def test_a_key_of_cookies_that_finds_no_room_is_made_when_there_is_some(tmp_path: Path) -> None:
+    disk = noting()
+    book = open_book(laid_out({}, tmp_path / "store"), create=True, vfs=disk.name)
+    now = [NOON]
+    cookies, claims = Cookies(book.keyring, lambda: now[0]), CookieClaims("1|a", 1, 0)
+    disk.failing = lambda act: apsw.SQLITE_FULL if act.kind == "write" else None
+    with pytest.raises(Unavailable):
+        cookies.seal(claims)
+
+    disk.failing = lambda _: None
+    now[0] += timedelta(seconds=1)
+    sealed = cookies.seal(claims)
+    assert Cookies(book.keyring, lambda: now[0]).open(sealed) == claims
     book.close()
