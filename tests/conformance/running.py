@@ -27,9 +27,10 @@ FAST: dict[str, Any] = {
     "argon2_memory_kib": 8,
     "argon2_time": 1,
     "throttle_address_failures": 1_000_000,
+    "guests_per_address": 100_000,
     "metrics": "off",
 }
-"""Settings under which a suite is quick, and its failed logins do not throttle its next test."""
+"""Settings under which a suite is quick, and its guests and failed logins do not stand in the way of its next test."""
 
 _numbers = itertools.count(1)
 
