@@ -87,6 +87,10 @@ class SocketConnection:
         """Say that this is over; `receive` and `send` raise from now on. Does not wait for the client to agree."""
         await self._wire.fail(code, reason)
 
+    def cut(self) -> None:
+        """End the connection where it stands, without a word; `receive` and `send` raise from now on."""
+        self._wire.cut()
+
 
 Handler = Callable[[SocketRequest], Awaitable[None]]
 """Carries on one conversation: answers the request, and returns when it is over."""

@@ -116,7 +116,11 @@ class WireConnection(WebSocketConnection):
     def cut_if_writing_since(self, moment: float) -> None:
         """End the connection if the client has not taken a write that began before the moment."""
         if self._writing_since < moment:
-            self.socket.close()
+            self.cut()
+
+    def cut(self) -> None:
+        """End the connection at once; whoever reads or writes learns of it."""
+        self.socket.close()
 
     def receive_no_more(self) -> None:
         """Wake who waits in `get_message`, with `ConnectionClosed`; messages are dropped from now on."""

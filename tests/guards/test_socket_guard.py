@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 import trio
@@ -418,3 +419,32 @@ async def test_a_request_that_is_answered_after_the_stop_is_told_503() -> None:
         await asked.wait()
         edge.stopping.set()
         assert (await read_all(stream)).startswith(b"HTTP/1.1 503")
+
+
+async def test_a_connection_can_be_cut_from_beside_its_handler_also_in_the_middle_of_a_write() -> None:
+    """The client that reads nothing is the one that `cut` is for; whoever reads or writes hears that it is over."""
+    heard: list[str] = []
+
+    async def cut_while_it_reads_and_writes(request: SocketRequest) -> None:
+        connection = await request.accept()
+
+        async def told(name: str, wait: Callable[[], Awaitable[object]]) -> None:
+            try:
+                while True:
+                    await wait()
+            except ConnectionClosed:
+                heard.append(name)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(told, "reader", connection.receive)
+            nursery.start_soon(told, "writer", partial(connection.send, bytes(65_536)))
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            connection.cut()
+            connection.cut()
+
+    async with serving_sockets(cut_while_it_reads_and_writes) as edge, await edge.connect() as stream:
+        await stream.send_all(upgrade())
+        await edge.until_open(1)
+        await edge.until_open(0)
+        assert sorted(heard) == ["reader", "writer"]
+        assert edge.failures == []
