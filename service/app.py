@@ -132,7 +132,7 @@ async def _open_doors(
         fragments=settings.message_fragments,
         connections=settings.max_connections_ws,
     )
-    handler = by_path(route_handlers(parts.gate, parts.metrics))
+    handler = by_path(route_handlers(parts.gate, parts.registry, parts.metrics))
     served = partial(serve_sockets, handler, sockets=sockets.ws, limits=limits, hooks=hooks("ws"))
     await doors.start(partial(served, stopping=stopping, grace=grace), name="socket listener")
 

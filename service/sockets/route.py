@@ -1,4 +1,7 @@
-"""The route protocol's conversations: one request after the other on each connection, answered in their order."""
+"""The route protocol's conversations: one request after the other on each connection, answered in their order.
+
+A connection whose session ends elsewhere is unauthenticated from then on, without a message: the contract has none.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,9 @@ from service.gate.attempts import Client, client_of
 from service.gate.gate import Gate
 from service.gate.lookups import Principal
 from service.guards.reporting import describe
-from service.guards.trio_websocket import Handler, SocketRequest
+from service.guards.trio_websocket import Handler, SocketConnection, SocketRequest
 from service.metrics import Metrics
+from service.sockets.registry import Registry
 
 __all__ = ["Conversation", "route_handlers"]
 
@@ -30,20 +34,27 @@ TRY_AGAIN_LATER: Final = Code.TRY_AGAIN_LATER
 NOT_LOGGED_IN: Final = "To do this, you must be logged in."
 
 
-def route_handlers(gate: Gate, metrics: Metrics) -> dict[str, Handler]:
+def route_handlers(gate: Gate, registry: Registry, metrics: Metrics) -> dict[str, Handler]:
     """The handlers of both versions by their paths, for `service.guards.trio_websocket.by_path`."""
     return {
-        "/auth/v1": partial(converse, gate, metrics, V1),
-        "/auth/v2": partial(converse, gate, metrics, V2),
+        "/auth/v1": partial(converse, gate, registry, metrics, V1),
+        "/auth/v2": partial(converse, gate, registry, metrics, V2),
     }
 
 
-async def converse(gate: Gate, metrics: Metrics, edition: Edition, asked: SocketRequest) -> None:
+async def converse(gate: Gate, registry: Registry, metrics: Metrics, edition: Edition, asked: SocketRequest) -> None:
     """One connection. While a request is answered, the guard holds one more, and reads no third."""
     connection = await asked.accept()
     client = client_of(edition.door, connection.client, user_agent(asked))
-    conversation = Conversation(gate, edition, client, metrics)
-    seconds = metrics.request_seconds.labels(edition.door)
+    conversation = Conversation(gate, registry, edition, client, metrics)
+    try:
+        await _answer_all(conversation, connection, metrics, edition.door)
+    finally:
+        conversation.leave()
+
+
+async def _answer_all(conversation: Conversation, connection: SocketConnection, metrics: Metrics, door: str) -> None:
+    seconds = metrics.request_seconds.labels(door)
     while True:
         message = await connection.receive_text()
         started = perf_counter()
@@ -51,7 +62,7 @@ async def converse(gate: Gate, metrics: Metrics, edition: Edition, asked: Socket
             reply = await conversation.answer(message)
         except (Overloaded, Unavailable) as refusal:
             # Every earlier request has had its answer: they are taken one by one.
-            metrics.refusals.labels(refusal.code, edition.door).inc()
+            metrics.refusals.labels(refusal.code, door).inc()
             await connection.close(TRY_AGAIN_LATER, refusal.message)
             return
         await connection.send(reply)
@@ -71,10 +82,13 @@ class Conversation:
     """What one connection remembers: whose session it holds.
 
     A request that is answered with an error changes nothing about that, unless the error is that the session is over.
+    As a holder in the registry it forgets a session that is over; every request that needs one looks it up all the
+    same.
     """
 
-    def __init__(self, gate: Gate, edition: Edition, client: Client, metrics: Metrics) -> None:
+    def __init__(self, gate: Gate, registry: Registry, edition: Edition, client: Client, metrics: Metrics) -> None:
         self._gate = gate
+        self._registry = registry
         self._edition = edition
         self._client = client
         self._metrics = metrics
@@ -101,6 +115,29 @@ class Conversation:
             self._count(InternalError.code)
             return request.refused(InternalError())
 
+    @property
+    def door(self) -> str:
+        """The door's name."""
+        return self._edition.door
+
+    def drop(self, session_id: int) -> bool:
+        """Forgets the session, if it is the one that the connection holds; the client is not told."""
+        if self._held is not None and self._held.session.id == session_id:
+            self._held = None
+        return False
+
+    async def tell(self) -> None:
+        """Nothing: `drop` never asks for it."""
+
+    def cut(self) -> None:
+        """Nothing: a connection that could not be told is one to be told."""
+
+    def leave(self) -> None:
+        """Holds no session any more."""
+        if self._held is not None:
+            self._registry.release(self._held.session.id, self)
+            self._held = None
+
     async def note_seen(self) -> None:
         """Notes that the session is in use, where the last request needed one. No reply waits for that."""
         if self._in_use and self._held is not None:
@@ -113,11 +150,16 @@ class Conversation:
                 held = self._gate.lookups.principal(call.session_key)
                 reply = request.logged_in(call.session_key, self._account(held))
                 # A session that the connection held before lives on: only a login replaces it.
-                self._held, self._in_use = held, True
+                self._hold(held)
+                self._in_use = True
                 return reply
             case Login():
                 opened = await self._gate.log_in(self._client, call.username, call.password, replaces=self._held)
-                self._held = opened.principal
+                try:
+                    self._hold(opened.principal)
+                except Unauthenticated:
+                    # It was opened, and is over again; the connection holds none then.
+                    self.leave()
                 return request.logged_in(opened.token, self._account(opened.principal))
             case Registration():
                 await self._gate.register(
@@ -137,7 +179,7 @@ class Conversation:
             await self._gate.log_out(self._client, self._principal())
         except Unauthenticated:
             raise self._dropped() from None
-        self._held = None
+        self.leave()
 
     async def _update_profile(self, call: ProfileUpdate) -> None:
         try:
@@ -152,6 +194,21 @@ class Conversation:
         except Unauthenticated:
             raise self._dropped() from None
 
+    def _hold(self, principal: Principal) -> None:
+        """Holds the principal's session instead of another. Unauthenticated, and nothing changed, when it is over."""
+        before = self._held
+        if before is None or before.session.id != principal.session.id:
+            # Registered first and looked up then: either this look sees that it has ended, or `drop` will be called.
+            self._registry.hold(principal.session.id, self)
+            try:
+                principal = self._gate.lookups.renewed(principal)
+            except Exception:
+                self._registry.release(principal.session.id, self)
+                raise
+            if before is not None:
+                self._registry.release(before.session.id, self)
+        self._held = principal
+
     def _principal(self) -> Principal:
         """Whose session the connection holds, as it is at this moment; Unauthenticated when it holds none any more."""
         if self._held is None:
@@ -160,7 +217,7 @@ class Conversation:
 
     def _dropped(self) -> Forbidden:
         """The connection is unauthenticated from now on; the contract's word for that is 403."""
-        self._held = None
+        self.leave()
         return Forbidden(NOT_LOGGED_IN)
 
     def _count(self, code: str) -> None:

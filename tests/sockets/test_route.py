@@ -22,6 +22,7 @@ from service.errors import InternalError, Overloaded, Unavailable
 from service.gate.attempts import Client
 from service.guards.trio_websocket import by_path
 from service.metrics import Metrics
+from service.sockets.registry import Registry
 from service.sockets.route import Conversation, route_handlers
 from tests.guards.edge import PATIENCE, Edge, serving_sockets
 from tests.house import House, house
@@ -38,8 +39,14 @@ async def inside(folder: Path) -> AsyncIterator[House]:
         yield found
 
 
+def registry(found: House, metrics: Metrics) -> Registry:
+    """One that is told of no ending: requests must find out for themselves."""
+    return Registry(found.gate.lookups.lives, metrics)
+
+
 def conversation(found: House, edition: Edition = V2, metrics: Metrics | None = None) -> Conversation:
-    return Conversation(found.gate, edition, CLIENT, metrics or Metrics())
+    metrics = metrics or Metrics()
+    return Conversation(found.gate, registry(found, metrics), edition, CLIENT, metrics)
 
 
 async def ask(talk: Conversation, route: str, **data: Any) -> dict[str, Any]:
@@ -168,7 +175,9 @@ async def test_refusals_are_counted_by_their_code(tmp_path: Path) -> None:
 
 @asynccontextmanager
 async def served(found: House, metrics: Metrics | None = None, **limits: Any) -> AsyncIterator[Edge]:
-    async with serving_sockets(by_path(route_handlers(found.gate, metrics or Metrics())), **limits) as edge:
+    metrics = metrics or Metrics()
+    handlers = route_handlers(found.gate, registry(found, metrics), metrics)
+    async with serving_sockets(by_path(handlers), **limits) as edge:
         yield edge
 
 
