@@ -192,6 +192,12 @@ class AuditRead(Struct, frozen=True, gc=False, tag="audit.read"):
     target: str
 
 
+class ProjectionRebuildAsked(Struct, frozen=True, gc=False, tag="projection.rebuild_asked"):
+    """An admin asked that the read model of that name be rebuilt from the book. It says nothing of what came of it."""
+
+    projection: str
+
+
 Event = (
     UserRegistered
     | SessionOpened
@@ -209,6 +215,7 @@ Event = (
     | AuditRead
     | GuestCreated
     | GuestLinked
+    | ProjectionRebuildAsked
 )
 
 EVENT_TYPES: Final[tuple[type[Struct], ...]] = get_args(Event)

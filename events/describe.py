@@ -23,6 +23,7 @@ from events.catalogue import (
     PasswordChanged,
     PasswordRehashed,
     ProfileChanged,
+    ProjectionRebuildAsked,
     Sealed,
     SessionClosed,
     SessionOpened,
@@ -57,6 +58,7 @@ STREAMS: Final[dict[type[Struct], tuple[str, ...]]] = {
     AuditRead: (SERVICE_STREAM,),
     GuestCreated: (SESSION_STREAM,),
     GuestLinked: (SESSION_STREAM,),
+    ProjectionRebuildAsked: (SERVICE_STREAM,),
 }
 """The streams in which each type of event stands."""
 

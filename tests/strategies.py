@@ -19,6 +19,7 @@ from events.catalogue import (
     PasswordChanged,
     PasswordRehashed,
     ProfileChanged,
+    ProjectionRebuildAsked,
     Sealed,
     SessionClosed,
     SessionOpened,
@@ -76,6 +77,7 @@ _OF_TYPE: Final[dict[type[Any], st.SearchStrategy[Any]]] = {
     AuditRead: st.builds(AuditRead, texts),
     GuestCreated: st.builds(GuestCreated, digests, moments, st.none() | st.sampled_from(["guests:1", "guests:2", ""])),
     GuestLinked: st.builds(GuestLinked, ids),
+    ProjectionRebuildAsked: st.builds(ProjectionRebuildAsked, texts),
 }
 
 

@@ -26,10 +26,10 @@ from projections.names import Tagger
 from projections.replay import Replay
 
 GOLDEN = Path(__file__).parent / "golden"
-RELEASED = 38
+RELEASED = 39
 """How many lines there are, none of which ever changes. Raised, with the digests below, when lines are added."""
-RELEASED_PLAIN = "c7645522d0ac3178d3de769aa098bb30c44c0f7f1c063ff56ebb4cd1963c7fb5"
-RELEASED_SEALED = "5b41a0601257b2acf3f0ea0baaca486d6381fc9a8656a1cb25540f62911813d8"
+RELEASED_PLAIN = "c5aa8aa52c9b17fd5c14f6e5ed871f43baf00060b5b999dd3867b8bdf217799c"
+RELEASED_SEALED = "e570cb67496fec13fdf67b965b18da3f4b128592651e1c1c4b760108d2b3013e"
 
 
 def key_of(subject: int) -> AESGCM:

@@ -172,6 +172,7 @@ def test_every_wire_name_is_one_words_of_which_never_change() -> None:
         "audit.read",
         "guest.created",
         "guest.linked",
+        "projection.rebuild_asked",
     ]
 
 

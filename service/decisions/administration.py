@@ -1,4 +1,4 @@
-"""What an operator or an admin does to somebody's account, and the note that somebody looked."""
+"""What an operator or an admin does to accounts, sessions and read models, and the note that somebody looked."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from events.catalogue import (
     AuditRead,
     Level,
     PasswordChanged,
+    ProjectionRebuildAsked,
     SessionClosed,
     UserDeactivated,
     UserLevelChanged,
@@ -155,3 +156,17 @@ class NoteAuditRead(Struct, frozen=True):
     def decide(self, state: State) -> Sequence[Proposed]:  # noqa: ARG002 - every command decides over a state
         """Always one event; coalescing is done by the one who asks."""
         return (Proposed(SERVICE_STREAM, AuditRead(self.target)),)
+
+
+class AskRebuild(Struct, frozen=True):
+    """Writes down that somebody asked for a read model to be rebuilt, before it is."""
+
+    projection: str
+
+    def reads(self) -> Reads:
+        """Nothing."""
+        return Reads()
+
+    def decide(self, state: State) -> Sequence[Proposed]:  # noqa: ARG002 - every command decides over a state
+        """Always one event; that there is such a projection, and none rebuilt already, is known to the one who asks."""
+        return (Proposed(SERVICE_STREAM, ProjectionRebuildAsked(self.projection)),)

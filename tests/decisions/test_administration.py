@@ -1,4 +1,4 @@
-"""What an operator or an admin does to somebody's account, and the note that somebody looked."""
+"""What an operator or an admin does to accounts, sessions and read models, and the note that somebody looked."""
 
 import pytest
 
@@ -6,12 +6,14 @@ from events.catalogue import (
     AuditRead,
     Level,
     PasswordChanged,
+    ProjectionRebuildAsked,
     SessionClosed,
     UserDeactivated,
     UserLevelChanged,
     UserReactivated,
 )
 from service.decisions.administration import (
+    AskRebuild,
     Deactivate,
     NoteAuditRead,
     Reactivate,
@@ -164,3 +166,8 @@ def test_of_a_user_without_sessions_none_end() -> None:
 def test_a_look_is_noted_each_time() -> None:
     looked = [on("service", AuditRead("users/17"))]
     given(looked).when(NoteAuditRead("users/17")).then(looked)
+
+
+def test_that_a_rebuild_was_asked_for_is_noted_each_time() -> None:
+    asked = [on("service", ProjectionRebuildAsked("users"))]
+    given(asked).when(AskRebuild("users")).then(asked)

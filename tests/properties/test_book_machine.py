@@ -49,6 +49,7 @@ from projections.users import User
 from service.batch import Outcome
 from service.book import open_book, parse_address
 from service.decisions.administration import (
+    AskRebuild,
     Deactivate,
     NoteAuditRead,
     Reactivate,
@@ -229,6 +230,11 @@ def forget_throttles(book: BookMachine, asked: Asked) -> Command:
 @kind
 def look(book: BookMachine, asked: Asked) -> Command:
     return NoteAuditRead("x" * (70_000 if asked.how == 5 else 7))
+
+
+@kind
+def ask_rebuild(book: BookMachine, asked: Asked) -> Command:
+    return AskRebuild("users")
 
 
 NUMBER: Final = st.integers(0, 5)
