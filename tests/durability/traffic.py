@@ -6,13 +6,14 @@ import random
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from events.catalogue import SessionClosed, SessionOpened, UserRegistered
+from events.catalogue import GuestCreated, SessionClosed, SessionOpened, UserRegistered
 from events.recorded import Recorded
 from projections.names import NameKind
 from projections.users import User
 from service.batch import BatchRunner, Order, order
 from service.book import Book
 from service.decisions.command import Command
+from service.decisions.guests import CreateGuest
 from service.decisions.login import LogIn, RecordFailure
 from service.decisions.profile import ChangeProfile, NewPassword, Renaming
 from service.decisions.registration import Register, Taking
@@ -33,6 +34,7 @@ class Traffic:
         self._now = NOON
         self._people: list[int] = []
         self._open: dict[int, int] = {}
+        self._guests: set[int] = set()
         self.answered: list[Recorded] = []
 
     def batch(self, most: int = 8) -> list[Recorded]:
@@ -62,8 +64,12 @@ class Traffic:
         if not self._people or self._chance.random() < 0.3:
             return self.registration()
         user = self._user(self._chance.choice(self._people))
+        digest = f"{self._chance.getrandbits(256):064x}"
+        if self._chance.random() < 0.1:
+            return self._given(CreateGuest(digest, A_DAY, 5, f"guests:{self._chance.randrange(3)}"))
         if not self._open or self._chance.random() < 0.4:
-            return self._given(LogIn(user.id, user.password_version, f"{self._chance.getrandbits(256):064x}", A_DAY, 3))
+            guest = self._chance.choice([None, *sorted(self._guests)])
+            return self._given(LogIn(user.id, user.password_version, digest, A_DAY, 3, guest=guest))
         session_id, owner = self._chance.choice(list(self._open.items()))
         return self._given(self._of_session(session_id, self._user(owner)))
 
@@ -101,8 +107,12 @@ class Traffic:
                 self._people.append(one.position)
             case SessionOpened(user_id=user_id):
                 self._open[one.position] = user_id
+            case GuestCreated():
+                self._guests.add(one.position)
             case SessionClosed():
-                self._open.pop(int(one.stream.removeprefix("session-")), None)
+                session_id = int(one.stream.removeprefix("session-"))
+                self._open.pop(session_id, None)
+                self._guests.discard(session_id)
 
     def _clock(self) -> datetime:
         self._now += timedelta(milliseconds=self._chance.randrange(1, 1_000))
