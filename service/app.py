@@ -34,6 +34,7 @@ from service.guards.trio_websocket import by_path, serve_sockets
 from service.metrics import metrics_app
 from service.parts import Parts, assemble
 from service.settings import Settings
+from service.sockets.react_auth import react_auth_handlers
 from service.sockets.route import route_handlers
 from service.web.app import create_app
 
@@ -132,7 +133,8 @@ async def _open_doors(
         fragments=settings.message_fragments,
         connections=settings.max_connections_ws,
     )
-    handler = by_path(route_handlers(parts.gate, parts.registry, parts.metrics))
+    behind = parts.gate, parts.registry, parts.metrics
+    handler = by_path(route_handlers(*behind) | react_auth_handlers(*behind))
     served = partial(serve_sockets, handler, sockets=sockets.ws, limits=limits, hooks=hooks("ws"))
     await doors.start(partial(served, stopping=stopping, grace=grace), name="socket listener")
 
