@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
-from time import perf_counter
 from typing import Final
 
 import structlog
@@ -19,8 +18,8 @@ from service.gate.lookups import Principal
 from service.guards.reporting import describe
 from service.guards.trio_websocket import Handler, SocketConnection, SocketRequest
 from service.metrics import Metrics
+from service.sockets.answering import answer_all, user_agent
 from service.sockets.registry import Registry
-from service.sockets.route import TRY_AGAIN_LATER, user_agent
 
 __all__ = ["Conversation", "react_auth_handlers"]
 
@@ -35,28 +34,10 @@ def react_auth_handlers(gate: Gate, registry: Registry, metrics: Metrics) -> dic
 
 
 async def converse(gate: Gate, registry: Registry, metrics: Metrics, asked: SocketRequest) -> None:
-    """One connection. While a message is answered, the guard holds one more, and reads no third."""
+    """One connection."""
     connection = await asked.accept()
     client = client_of(DOOR, connection.client, user_agent(asked))
-    conversation = Conversation(gate, registry, client, metrics, connection)
-    seconds = metrics.request_seconds.labels(DOOR)
-    try:
-        while True:
-            message = await connection.receive_text()
-            started = perf_counter()
-            try:
-                reply = await conversation.answer(message)
-            except (Overloaded, Unavailable) as refusal:
-                # Every earlier message has had its reply: they are taken one by one.
-                metrics.refusals.labels(refusal.code, DOOR).inc()
-                await connection.close(TRY_AGAIN_LATER, refusal.message)
-                return
-            # Nothing has waited since the session was looked at: no notification goes before the reply to its resume.
-            await connection.send(reply)
-            seconds.observe(perf_counter() - started)
-            await conversation.note_seen()
-    finally:
-        conversation.leave()
+    await answer_all(Conversation(gate, registry, client, metrics, connection), connection, metrics, DOOR)
 
 
 class Conversation:

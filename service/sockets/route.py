@@ -6,12 +6,10 @@ A connection whose session ends elsewhere is unauthenticated from then on, witho
 from __future__ import annotations
 
 from functools import partial
-from time import perf_counter
 from typing import Final
 
 import structlog
 from msgspec import UNSET
-from wsproto.frame_protocol import CloseReason as Code
 
 from service.doors.route_calls import V1, V2, Authenticate, Edition, Login, Logout, ProfileUpdate, Registration
 from service.doors.route_protocol import Account, NotARequest, Request, read
@@ -20,16 +18,14 @@ from service.gate.attempts import Client, client_of
 from service.gate.gate import Gate
 from service.gate.lookups import Principal
 from service.guards.reporting import describe
-from service.guards.trio_websocket import Handler, SocketConnection, SocketRequest
+from service.guards.trio_websocket import Handler, SocketRequest
 from service.metrics import Metrics
+from service.sockets.answering import answer_all, user_agent
 from service.sockets.registry import Registry
 
 __all__ = ["Conversation", "route_handlers"]
 
 log = structlog.get_logger("gatebook.route")
-
-TRY_AGAIN_LATER: Final = Code.TRY_AGAIN_LATER
-"""1013 (IANA's registry of close codes): the service cannot decide, and says nothing that it does not know."""
 
 NOT_LOGGED_IN: Final = "To do this, you must be logged in."
 
@@ -43,39 +39,10 @@ def route_handlers(gate: Gate, registry: Registry, metrics: Metrics) -> dict[str
 
 
 async def converse(gate: Gate, registry: Registry, metrics: Metrics, edition: Edition, asked: SocketRequest) -> None:
-    """One connection. While a request is answered, the guard holds one more, and reads no third."""
+    """One connection."""
     connection = await asked.accept()
     client = client_of(edition.door, connection.client, user_agent(asked))
-    conversation = Conversation(gate, registry, edition, client, metrics)
-    try:
-        await _answer_all(conversation, connection, metrics, edition.door)
-    finally:
-        conversation.leave()
-
-
-async def _answer_all(conversation: Conversation, connection: SocketConnection, metrics: Metrics, door: str) -> None:
-    seconds = metrics.request_seconds.labels(door)
-    while True:
-        message = await connection.receive_text()
-        started = perf_counter()
-        try:
-            reply = await conversation.answer(message)
-        except (Overloaded, Unavailable) as refusal:
-            # Every earlier request has had its answer: they are taken one by one.
-            metrics.refusals.labels(refusal.code, door).inc()
-            await connection.close(TRY_AGAIN_LATER, refusal.message)
-            return
-        await connection.send(reply)
-        seconds.observe(perf_counter() - started)
-        await conversation.note_seen()
-
-
-def user_agent(asked: SocketRequest) -> str | None:
-    """What the client says that it is."""
-    for name, value in asked.headers:
-        if name == b"user-agent":
-            return value.decode("utf-8", "replace")
-    return None
+    await answer_all(Conversation(gate, registry, edition, client, metrics), connection, metrics, edition.door)
 
 
 class Conversation:
