@@ -54,6 +54,7 @@ from service.decisions.administration import (
     NoteAuditRead,
     Reactivate,
     RevokeSession,
+    RevokeSessionsOf,
     SetLevel,
     SetPassword,
 )
@@ -62,7 +63,7 @@ from service.decisions.guests import CreateGuest
 from service.decisions.login import LogIn, RecordFailure
 from service.decisions.profile import ChangeProfile, NewPassword, Renaming
 from service.decisions.registration import Register, Taking
-from service.decisions.sessions import EndSession, ExpireSessions, SeeSession
+from service.decisions.sessions import EndOtherSessions, EndOwnSession, EndSession, ExpireSessions, SeeSession
 from service.decisions.throttling import ForgetThrottles, Limit, NoteThrottled
 from service.errors import InternalError, InvalidFields, Refused, Unavailable
 from tests import given
@@ -142,6 +143,20 @@ def come(book: BookMachine, asked: Asked) -> Command:
 def revoke(book: BookMachine, asked: Asked) -> Command:
     session = book.session(asked.who)
     return RevokeSession(session.id if session else NOBODY)
+
+
+@kind
+def revoke_all(book: BookMachine, asked: Asked) -> Command:
+    return RevokeSessionsOf(book.user_id(asked.who))
+
+
+@kind
+def end_others(book: BookMachine, asked: Asked) -> Command:
+    present, other = book.session(asked.who), book.session(asked.what)
+    asking, owner = (present.id, present.user_id) if present else (NOBODY, NOBODY)
+    if asked.how % 2:
+        return EndOtherSessions(owner, asking)
+    return EndOwnSession(other.id if other else NOBODY, owner, asking)
 
 
 @kind
