@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, TypeVar
 
+import msgspec
 import structlog
 import trio
 
@@ -46,6 +47,9 @@ class Readers:
             return await trio.to_thread.run_sync(self._look, ask, limiter=self._limiter)
         except StoreError as error:
             raise Unavailable(str(error)) from error
+        except msgspec.DecodeError as error:
+            # As in the gate's lookups: a newer gatebook has rebuilt the read model beside us.
+            raise Unavailable("a read model holds documents that this gatebook does not know") from error
         except BookError as error:
             log.error("look_failed", error=str(error))  # noqa: TRY400 - the sentence names the place, a trace adds nothing
             raise InternalError from error

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from events.errors import CorruptStoreError, FoldError
+from projections.catalogue import USERS
 from service.book import Book, open_book, parse_address
 from service.errors import InternalError, NotFound, Overloaded, Unavailable
 from service.readers import Readers
@@ -97,6 +98,17 @@ async def test_faults_become_refusals_and_refusals_stay(tmp_path: Path) -> None:
         assert len(shelf.opened) == 2
         readers.close()
         assert shelf.closed == shelf.opened
+
+
+async def test_documents_of_a_newer_making_are_nothing_that_we_can_speak_of(tmp_path: Path) -> None:
+    with book_in(tmp_path) as book:
+        shelf = Shelf(tmp_path)
+        readers = Readers(shelf)
+        with pytest.raises(Unavailable) as refusal:
+            await readers.look(lambda _: book.decode(USERS, b'{"id":"seventeen"}'))
+        assert "does not know" in refusal.value.reason
+        assert shelf.closed == []
+        readers.close()
 
 
 async def test_a_book_in_use_is_closed_when_its_look_ends(tmp_path: Path) -> None:
