@@ -37,6 +37,7 @@ from service.settings import Settings
 from service.sockets.react_auth import react_auth_handlers
 from service.sockets.route import route_handlers
 from service.web.app import create_app
+from service.web.cookies import SessionCookies
 
 log = structlog.get_logger("gatebook.app")
 
@@ -125,7 +126,9 @@ async def _open_doors(
         served = partial(serve_http, app, sockets=where, limits=limits, hooks=hooks(listener))
         await doors.start(partial(served, stopping=stopping, grace=grace), name=f"{listener} listener")
 
-    await web(create_app(parts.gate, parts.admin, parts.unready, body_bytes=settings.body_bytes), "http", sockets.http)
+    cookies = SessionCookies(parts.cookies, parts.clock)
+    app = create_app(parts.gate, parts.admin, parts.unready, cookies=cookies, body_bytes=settings.body_bytes)
+    await web(app, "http", sockets.http)
     if sockets.metrics:
         await web(metrics_app(parts.metrics), "metrics", sockets.metrics)
     limits = SocketLimits(

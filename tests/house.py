@@ -12,6 +12,7 @@ import trio
 
 from service.batch import BatchRunner
 from service.book import Book, open_book, parse_address
+from service.credentials.cookies import Cookies
 from service.credentials.identifiers import IdentifierRules, identifier_rules
 from service.credentials.passwords import HashingCost, Passwords
 from service.gate.attempts import Attempts
@@ -46,6 +47,7 @@ class House:
 
     gate: Gate
     guests: Guests
+    cookies: Cookies
     book: Book
     writer: Writer
     clock: Clock
@@ -97,5 +99,5 @@ async def house(
         async with trio.open_nursery() as nursery:
             await nursery.start(writer.run)
             await nursery.start(passwords.run)
-            yield House(gate, guests, book, writer, clock, folder / "gatebook.db", told)
+            yield House(gate, guests, Cookies(book.keyring, clock), book, writer, clock, folder / "gatebook.db", told)
             nursery.cancel_scope.cancel()

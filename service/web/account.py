@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
 from msgspec import UNSET
 from quart import Response
 
+from events.catalogue import GUEST
+from service.errors import Refused
 from service.gate.gate import Gate
+from service.gate.lookups import Guest, Holder
 from service.web.answers import answer, nothing
 from service.web.bodies import body_of
+from service.web.cookies import SessionCookies
 from service.web.messages import (
+    HolderView,
     Login,
     Opened,
     ProfileChange,
@@ -26,13 +32,13 @@ DOOR: Final = "account-api"
 CREATED: Final = 201
 
 
-def account_routes(gate: Gate, body_bytes: int) -> list[Route]:
+def account_routes(gate: Gate, cookies: SessionCookies, body_bytes: int) -> list[Route]:
     """The addresses of the account API; two of them need nobody."""
-    account = Account(gate, body_bytes)
+    account = Account(gate, cookies, body_bytes)
     return [
         Route("POST", "/api/register", account.register, DOOR, Needs.NOBODY),
         Route("POST", "/api/session", account.log_in, DOOR, Needs.NOBODY),
-        Route("GET", "/api/session", account.who_am_i, DOOR),
+        Route("GET", "/api/session", account.who_am_i, DOOR, Needs.GUEST),
         Route("DELETE", "/api/session", account.log_out, DOOR),
         Route("POST", "/api/logout", account.log_out, DOOR),
         Route("PATCH", "/api/profile", account.change_profile, DOOR),
@@ -42,8 +48,9 @@ def account_routes(gate: Gate, body_bytes: int) -> list[Route]:
 class Account:
     """See the module."""
 
-    def __init__(self, gate: Gate, body_bytes: int) -> None:
+    def __init__(self, gate: Gate, cookies: SessionCookies, body_bytes: int) -> None:
         self._gate = gate
+        self._cookies = cookies
         self._body_bytes = body_bytes
 
     async def register(self, asked: Asked) -> Response:
@@ -62,14 +69,23 @@ class Account:
 
     async def who_am_i(self, asked: Asked) -> Response:
         """The account and the session behind the token."""
-        user, session = asked.principal.user, asked.principal.session
+        holder = asked.shown.holder
+        session = holder.session
         shown = SessionView(session.id, session.opened_at, session.expires_at, session.seen_at, session.door)
-        return answer(WhoAmI(self._gate.lookups.view(user), shown))
+        return answer(WhoAmI(self._view(holder), shown))
 
     async def log_out(self, asked: Asked) -> Response:
-        """204; the token is worth nothing any more."""
+        """204; the token is worth nothing any more, and a cookie of the same session is taken back."""
+        known, claims = asked.shown, None
+        if not known.by_cookie:
+            # Whether there is a cookie as well is no reason not to log out.
+            with suppress(Refused):
+                claims = self._cookies.claims(asked.request)
         await self._gate.log_out(asked.client, asked.principal)
-        return nothing()
+        response = nothing()
+        if known.by_cookie or (claims is not None and claims.at == known.token):
+            self._cookies.clear(response)
+        return response
 
     async def change_profile(self, asked: Asked) -> Response:
         """The account as it is after the change."""
@@ -83,3 +99,13 @@ class Account:
             new_password=None if form.new_password is UNSET else form.new_password,
         )
         return answer(ProfileChanged(view))
+
+    def _view(self, holder: Holder) -> HolderView:
+        if isinstance(holder, Guest):
+            session = holder.session
+            return HolderView(session.id, None, None, None, GUEST, True, session.opened_at, session.seen_at)
+        view = self._gate.lookups.view(holder.user)
+        return HolderView(
+            view.id, view.username, view.nickname, view.email, view.level, view.active, view.created_at,
+            view.last_contact,
+        )  # fmt: skip

@@ -19,6 +19,7 @@ from service.guards.reporting import describe
 from service.web import answers
 from service.web.account import account_routes
 from service.web.admin import Admin, admin_routes
+from service.web.cookies import SessionCookies
 from service.web.health import health_routes
 from service.web.origins import Origins
 from service.web.principals import Route, asked
@@ -34,9 +35,10 @@ class Doors(QuartTrio):
 
     asgi_http_class = WholeRequestConnection
 
-    def __init__(self, gate: Gate, routes: Sequence[Route], origins: Origins) -> None:
+    def __init__(self, gate: Gate, routes: Sequence[Route], cookies: SessionCookies, origins: Origins) -> None:
         super().__init__("service.web", static_folder=None)
         self._gate = gate
+        self._cookies = cookies
         self._origins = origins
         self._routes = {route.endpoint: route for route in routes}
         for route in routes:
@@ -66,7 +68,7 @@ class Doors(QuartTrio):
     async def _answered(self, request: Request, route: Route) -> Response:
         """The route's answer; its refusals are those of its contract."""
         try:
-            return await route.view(await asked(request, route, self._gate, self._origins))
+            return await route.view(await asked(request, route, self._gate, self._cookies, self._origins))
         except Refused as refusal:
             return route.refused(refusal, token_given="Authorization" in request.headers)
         except Exception as error:  # noqa: BLE001 - one fault is one request's
@@ -91,6 +93,7 @@ def create_app(
     admin: Admin,
     readiness: Callable[[], list[str]],
     *,
+    cookies: SessionCookies,
     origins: Origins = OURS_ALONE,
     body_bytes: int = BODY_BYTES,
 ) -> Doors:
@@ -98,5 +101,5 @@ def create_app(
 
     `readiness` gives the reasons why the service is not ready, none when it is; it must not wait.
     """
-    routes = [*account_routes(gate, body_bytes), *admin_routes(admin, body_bytes), *health_routes(readiness)]
-    return Doors(gate, routes, origins)
+    routes = [*account_routes(gate, cookies, body_bytes), *admin_routes(admin, body_bytes), *health_routes(readiness)]
+    return Doors(gate, routes, cookies, origins)

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from msgspec import UNSET, Struct, UnsetType
 
+from events.catalogue import Level
 from service.errors import FieldError
 from service.gate.lookups import UserView
 
@@ -73,10 +74,23 @@ class SessionView(Struct, frozen=True):
     door: str
 
 
+class HolderView(Struct, frozen=True):
+    """An account as its owner sees it, or a guest, who has no names, level 0, and the id of their session."""
+
+    id: int
+    username: str | None
+    nickname: str | None
+    email: str | None
+    level: Level
+    active: bool
+    created_at: datetime
+    last_contact: datetime
+
+
 class WhoAmI(Struct, frozen=True):
     """The answer to `GET /api/session`."""
 
-    user: UserView
+    user: HolderView
     session: SessionView
 
 

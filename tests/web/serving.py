@@ -22,6 +22,8 @@ from service.past import Past
 from service.readers import Readers
 from service.web.admin import Admin
 from service.web.app import Doors, create_app
+from service.web.cookies import SessionCookies
+from service.web.origins import Origins
 from tests.house import House, house
 
 ALICE = {"username": "alice", "nickname": "Al", "password": "correct horse", "email": "alice@example.org"}
@@ -39,6 +41,7 @@ class Web:
     client: httpx.AsyncClient
     audit: Audit
     readers: Readers
+    cookies: SessionCookies
     reasons: list[str] = field(default_factory=list)
 
     async def ask(self, method: str, path: str, body: Any = None, *, token: str | None = None) -> httpx.Response:
@@ -78,7 +81,14 @@ class Web:
 
 @asynccontextmanager
 async def web(
-    folder: Path, *, past_seconds: float = 60.0, page: int = 100, body_bytes: int = 65_536, **options: Any
+    folder: Path,
+    *,
+    past_seconds: float = 60.0,
+    page: int = 100,
+    body_bytes: int = 65_536,
+    development: bool = False,
+    trusted: tuple[str, ...] = (),
+    **options: Any,
 ) -> AsyncIterator[Web]:
     """The doors, open until the block ends; options are those of `tests.house.house`."""
     address = parse_address(f"sqlite:{folder}/gatebook.db")
@@ -89,11 +99,14 @@ async def web(
         past = Past(address, readers, seconds=past_seconds)
         lookups, projections = inside.gate.lookups, inside.book.projections
         admin = Admin(readers, inside.writer, lookups, audit, past, projections, page=page)
-        app = create_app(inside.gate, admin, lambda: reasons, body_bytes=body_bytes)
+        cookies = SessionCookies(inside.cookies, inside.clock, development=development)
+        app = create_app(
+            inside.gate, admin, lambda: reasons, cookies=cookies, origins=Origins(trusted), body_bytes=body_bytes
+        )
         async with serving(app) as port:
             base = f"http://127.0.0.1:{port}"
             async with httpx.AsyncClient(base_url=base, headers={"User-Agent": AGENT}, trust_env=False) as client:
-                yield Web(inside, app, port, client, audit, readers, reasons)
+                yield Web(inside, app, port, client, audit, readers, cookies, reasons)
         readers.close()
 
 
