@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -23,6 +22,7 @@ from events.sealing import open_event
 from projections.history import history_of
 from projections.projection import AnyProjection, encode_document
 from service.book import Book, StoreAddress, open_book
+from service.children import Store, command
 from service.errors import InternalError, Overloaded, Unavailable
 from service.readers import Readers
 
@@ -39,28 +39,12 @@ BOOK_FAULTY: Final = 4
 
 
 class Question(Struct, frozen=True):
-    """What the child is asked. The repr hides the master key."""
+    """What the child is asked."""
 
-    path: str
-    master_key: str | None
-    master_key_file: str | None
+    store: Store
     projection: str
     key: str
     until: int
-
-    @classmethod
-    def about(cls, address: StoreAddress, projection: AnyProjection, key: str, until: int) -> Question:
-        """The question about one document in the store at that address."""
-        file = address.master_key_file
-        return cls(
-            str(address.path), address.master_key, None if file is None else str(file), projection.name, key, until
-        )
-
-    @property
-    def address(self) -> StoreAddress:
-        """Where the book is."""
-        file = None if self.master_key_file is None else Path(self.master_key_file)
-        return StoreAddress(Path(self.path), self.master_key, file)
 
     def __repr__(self) -> str:
         return f"Question({self.projection}/{self.key} at {self.until})"
@@ -70,7 +54,7 @@ class Past:
     """See the module. One replay runs at a time; it is given up after `seconds`."""
 
     def __init__(self, address: StoreAddress, readers: Readers, *, seconds: float = REPLAY_SECONDS) -> None:
-        self._address = address
+        self._store = Store.at(address)
         self._readers = readers
         self._seconds = seconds
         self._one = trio.CapacityLimiter(1)
@@ -85,13 +69,12 @@ class Past:
         if self._one.statistics().tasks_waiting >= REPLAYS_WAITING:
             raise Overloaded("replays")
         async with self._one:
-            return await self._replayed(projection, Question.about(self._address, projection, key, until))
+            return await self._replayed(projection, Question(self._store, projection.name, key, until))
 
     async def _replayed(self, projection: AnyProjection, question: Question) -> Any:  # noqa: ANN401 - as above
         run = partial(
             trio.run_process,
-            # -P: whatever lies in the directory we were started in is not ours.
-            [sys.executable, "-P", "-m", "service.past"],
+            command("service.past"),
             stdin=msgspec.json.encode(question),
             capture_stdout=True,
             capture_stderr=True,
@@ -125,7 +108,7 @@ def main() -> int:
     """The child: answers one question with the document's JSON, or `null`."""
     question = msgspec.json.decode(sys.stdin.buffer.read(), type=Question)
     try:
-        book = open_book(question.address)
+        book = open_book(question.store.address)
         projection = book.projection(question.projection)
         if projection is None:
             return 1
