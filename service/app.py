@@ -127,7 +127,9 @@ async def _open_doors(
         await doors.start(partial(served, stopping=stopping, grace=grace), name=f"{listener} listener")
 
     cookies = SessionCookies(parts.cookies, parts.clock)
-    app = create_app(parts.gate, parts.admin, parts.unready, cookies=cookies, body_bytes=settings.body_bytes)
+    app = create_app(
+        parts.gate, parts.guests, parts.admin, parts.unready, cookies=cookies, body_bytes=settings.body_bytes
+    )
     await web(app, "http", sockets.http)
     if sockets.metrics:
         await web(metrics_app(parts.metrics), "metrics", sockets.metrics)

@@ -14,11 +14,13 @@ from werkzeug.exceptions import MethodNotAllowed
 
 from service.errors import InternalError, NoSuchRoute, Refused
 from service.gate.gate import Gate
+from service.gate.guests import Guests
 from service.guards.quart_trio import WholeRequestConnection
 from service.guards.reporting import describe
 from service.web import answers
 from service.web.account import account_routes
 from service.web.admin import Admin, admin_routes
+from service.web.auth_server import auth_server_routes
 from service.web.cookies import SessionCookies
 from service.web.health import health_routes
 from service.web.origins import Origins
@@ -90,6 +92,7 @@ def _failed(request: Request, error: Exception) -> InternalError:
 
 def create_app(
     gate: Gate,
+    guests: Guests,
     admin: Admin,
     readiness: Callable[[], list[str]],
     *,
@@ -101,5 +104,11 @@ def create_app(
 
     `readiness` gives the reasons why the service is not ready, none when it is; it must not wait.
     """
-    routes = [*account_routes(gate, cookies, body_bytes), *admin_routes(admin, body_bytes), *health_routes(readiness)]
+    routes = [
+        *account_routes(gate, cookies, body_bytes),
+        *auth_server_routes(gate, guests, cookies, body_bytes),
+        *react_auth_routes(gate, cookies, body_bytes),
+        *admin_routes(admin, body_bytes),
+        *health_routes(readiness),
+    ]
     return Doors(gate, routes, cookies, origins)

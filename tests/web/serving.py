@@ -101,7 +101,13 @@ async def web(
         admin = Admin(readers, inside.writer, lookups, audit, past, projections, page=page)
         cookies = SessionCookies(inside.cookies, inside.clock, development=development)
         app = create_app(
-            inside.gate, admin, lambda: reasons, cookies=cookies, origins=Origins(trusted), body_bytes=body_bytes
+            inside.gate,
+            inside.guests,
+            admin,
+            lambda: reasons,
+            cookies=cookies,
+            origins=Origins(trusted),
+            body_bytes=body_bytes,
         )
         async with serving(app) as port:
             base = f"http://127.0.0.1:{port}"

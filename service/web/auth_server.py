@@ -1,0 +1,82 @@
+"""The auth-server door over HTTP: everybody has a token, guests too; a login trades the guest's for an account's."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from quart import Response
+
+from service.doors import auth_server
+from service.doors.auth_server import DOOR, TokenIssued, read_login
+from service.errors import AlreadyLoggedIn, Overloaded, Refused, Throttled, TooLarge, Unauthenticated, Unavailable
+from service.gate.gate import Gate
+from service.gate.guests import Guests
+from service.gate.lookups import Guest, Holder
+from service.web.answers import answer, challenge
+from service.web.cookies import SessionCookies
+from service.web.principals import Asked, Needs, Route, by_bearer, by_cookie
+
+
+def auth_server_routes(gate: Gate, guests: Guests, cookies: SessionCookies, body_bytes: int) -> list[Route]:
+    """The two addresses of the contract; both set the cookie."""
+    door = AuthServer(gate, guests, cookies, body_bytes)
+    route = partial(Route, "POST", door=DOOR, needs=Needs.NOBODY, sets_cookie=True, refused=refused)
+    return [route("/api/authenticate", door.authenticate), route("/api/login", door.log_in)]
+
+
+class AuthServer:
+    """See the module."""
+
+    def __init__(self, gate: Gate, guests: Guests, cookies: SessionCookies, body_bytes: int) -> None:
+        self._gate = gate
+        self._guests = guests
+        self._cookies = cookies
+        self._body_bytes = body_bytes
+
+    async def authenticate(self, asked: Asked) -> Response:
+        """The live token that came along, the header's before the cookie's; else that of a new guest."""
+        lookups = self._gate.lookups
+        # A client whose own token has run out is still whoever its cookie says: no guest takes that cookie's place.
+        for look in (
+            partial(by_bearer, asked.request, lookups),
+            partial(by_cookie, asked.request, lookups, self._cookies),
+        ):
+            try:
+                known = look()
+            except Unauthenticated:
+                continue
+            await self._gate.seen(asked.client, known.holder)
+            return self._issued(known.token, known.holder)
+        admitted = await self._guests.admit(asked.client)
+        return self._issued(admitted.token, admitted.guest)
+
+    async def log_in(self, asked: Asked) -> Response:
+        """A token of the account's for the guest who shows theirs, which is worth nothing any more.
+
+        The guest is looked at before the credentials are: without one, those are nobody's business.
+        """
+        guest = by_bearer(asked.request, self._gate.lookups).holder
+        if not isinstance(guest, Guest):
+            raise AlreadyLoggedIn
+        data: bytes = await asked.request.body
+        if len(data) > self._body_bytes:
+            raise TooLarge
+        given = read_login(asked.request.headers.getlist("Content-Type"), data)
+        opened = await self._gate.log_in(asked.client, given.email, given.password, guest=guest)
+        return self._issued(opened.token, opened.principal)
+
+    def _issued(self, token: str, holder: Holder) -> Response:
+        response = answer(TokenIssued(token))
+        self._cookies.put(response, token, holder)
+        return response
+
+
+def refused(refusal: Refused, *, token_given: bool = False) -> Response:
+    """The answer to a request that is not carried out, in the contract's shape."""
+    status, problem = auth_server.refused(refusal)
+    response = answer(problem, status)
+    if isinstance(refusal, Throttled | Overloaded | Unavailable):
+        response.headers["Retry-After"] = str(refusal.retry_after)
+    if isinstance(refusal, Unauthenticated):
+        response.headers["WWW-Authenticate"] = challenge(token_given=token_given)
+    return response
