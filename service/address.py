@@ -1,7 +1,7 @@
 """Where a listener listens, as it is written in the settings."""
 
 import re
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from msgspec import Struct
@@ -19,6 +19,14 @@ class Address(Struct, frozen=True):
 
     host: str
     port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether nobody but this machine comes there."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host.lower() == "localhost"
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

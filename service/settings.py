@@ -57,6 +57,16 @@ class Settings(Struct, frozen=True, kw_only=True):
         _about("Whether people register themselves; when `closed`, accounts are made by `gatebook users add` alone."),
     ] = "open"
 
+    trusted_origins: Annotated[
+        tuple[str, ...],
+        _about(
+            "Origins whose pages may do with a session cookie what ours may, as `https://app.example.org`.", "origins"
+        ),
+    ] = ()
+    development: Annotated[
+        bool, _about("The session cookie goes over plain HTTP too; `http` and `ws` then listen on this machine alone.")
+    ] = False
+
     session_lifetime: Annotated[int, _whole(60, _YEAR, "s", "A session ends this long after its login.")] = _DAY
     session_idle_limit: Annotated[
         int, _whole(0, _YEAR, "s", "A session that was not seen for this long ends; 0 never ends one for that.")
@@ -201,7 +211,7 @@ _HEADING: Final = """\
 A setting comes from a flag of the command, else from its environment variable, else from a TOML file (named by
 `--config` or `GATEBOOK_CONFIG`; its keys are the names below, at the top level), else it is the default. An unknown
 name or a value out of range stops gatebook with a sentence that says where it stood. In a variable, the items of a list
-are separated by commas, and yes or no is `true` or `false`.
+are separated by commas, and yes or no is `true` or `false`, or `1` or `0`.
 
 This page is made by `python -m service.settings`.
 

@@ -9,13 +9,14 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Literal, get_args, get_origin
+from typing import Any, Final, Literal, get_args, get_origin
 
 import msgspec
 from msgspec.structs import FieldInfo, fields
 
 from service.address import Address, parse_address
 from service.settings import SECRET_SETTINGS, VARIABLE_PREFIX, Settings, flag_of, meta_of, variable_of
+from service.web.origins import is_origin
 
 __all__ = ["CONFIG_VARIABLE", "SettingsError", "read_settings", "settings_origins"]
 
@@ -24,6 +25,7 @@ CONFIG_VARIABLE: Final = "GATEBOOK_CONFIG"
 MASTER_KEY_BYTES: Final = 32
 _WHOLE: Final = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?", re.ASCII)
+_TRUTHS: Final = {"true": True, "1": True, "false": False, "0": False}
 _FIELDS: Final = {field.name: field for field in fields(Settings)}
 
 
@@ -136,8 +138,8 @@ def _text(field: FieldInfo, text: str, where: str) -> object:
         value = int(text)
     elif kind is float and _DECIMAL.fullmatch(text):
         value = float(text)
-    elif kind is bool and text.lower() in {"true", "false"}:
-        value = text.lower() == "true"
+    elif kind is bool:
+        value = _TRUTHS.get(text.lower(), text)
     elif get_origin(kind) is tuple:
         value = [item.strip() for item in text.split(",") if item.strip()]
     return _native(field, value, where)
@@ -153,7 +155,8 @@ def _native(field: FieldInfo, value: object, where: str) -> object:
             return _master_key(value)
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(_expected(field))
-        return msgspec.convert(value, field.type, dec_hook=_path)
+        converted: object = msgspec.convert(value, field.type, dec_hook=_path)
+        return _origins(converted) if field.name == "trusted_origins" else converted
     except (msgspec.ValidationError, ValueError, TypeError) as fault:
         # msgspec's own sentences speak of types and paths; those of the parsers complete ours.
         expected = _expected(field) if isinstance(fault, msgspec.ValidationError) else str(fault)
@@ -183,6 +186,15 @@ def _master_key(value: object) -> object:
     raise ValueError(f"base64 of {MASTER_KEY_BYTES} bytes")
 
 
+def _origins(value: Any) -> object:  # noqa: ANN401 - a tuple of texts by now
+    if all(map(is_origin, value)):
+        return value
+    raise ValueError(
+        "a list of origins as browsers write them, scheme://host or scheme://host:port in lower case, without the"
+        " usual port, a path or a wildcard"
+    )
+
+
 def _path(kind: type, value: object) -> object:
     if kind is Path and isinstance(value, Path):
         return value
@@ -202,7 +214,7 @@ def _expected(field: FieldInfo) -> str:
     if kind is bool:
         return "true or false"
     if get_origin(kind) is tuple:
-        return "a list of names"
+        return f"a list of {(meta.extra or {}).get('unit') or 'names'}"
     return "the path of a file" if Path in get_args(kind) else "a text that is not empty"
 
 
@@ -227,6 +239,13 @@ def _check_together(settings: Settings) -> None:
                 f"{taken[address]} and {name} are both {address}; each listener needs a port of its own."
             )
         taken[address] = name
+    for name in ("http", "ws") if settings.development else ():
+        address = listeners[name]
+        if address is not None and not address.is_loopback:
+            raise SettingsError(
+                "development sends the session cookie without TLS: then http and ws listen on this machine alone"
+                f" (127.0.0.1, [::1] or localhost), and {name} is {address}. Leave development out elsewhere."
+            )
     if 0 < settings.session_idle_limit <= settings.session_seen_interval:
         raise SettingsError(
             f"session_idle_limit ({settings.session_idle_limit} s) must be longer than session_seen_interval"

@@ -160,7 +160,14 @@ def test_this_process_and_no_flag_are_the_default(monkeypatch: pytest.MonkeyPatc
         ("HASHING_WAIT_SECONDS", "nan", "must be a number of more than 0 and at most 60, not 'nan'."),
         ("HASHING_WAIT_SECONDS", "inf", "must be a number of more than 0 and at most 60, not 'inf'."),
         ("COMMON_PASSWORDS_REFUSED", "maybe", "must be true or false, not 'maybe'."),
-        ("COMMON_PASSWORDS_REFUSED", "1", "must be true or false, not '1'."),
+        ("COMMON_PASSWORDS_REFUSED", "2", "must be true or false, not '2'."),
+        ("DEVELOPMENT", "yes", "must be true or false, not 'yes'."),
+        ("DEVELOPMENT", "", "must be true or false, not ''."),
+        ("TRUSTED_ORIGINS", "*", "without the usual port, a path or a wildcard, not ['*']."),
+        ("TRUSTED_ORIGINS", "https://a.example,https://a.example/", "must be a list of origins as browsers write them"),
+        ("TRUSTED_ORIGINS", "https://*.a.example", "must be a list of origins as browsers write them"),
+        ("TRUSTED_ORIGINS", "null", "must be a list of origins as browsers write them"),
+        ("TRUSTED_ORIGINS", "https://a.example:443", "must be a list of origins as browsers write them"),
         ("LOG_LEVEL", "loud", "must be one of debug, info, warning, error, not 'loud'."),
         ("STORE", "", "must be a text that is not empty, not ''."),
         ("MASTER_KEY_FILE", "", "must be the path of a file, not ''."),
@@ -195,6 +202,9 @@ def refusal_or_question(**sources: Any) -> str:
         ("common_passwords_refused = 1", "must be true or false, not 1."),
         ('reserved_names = "boss"', "must be a list of names, not 'boss'."),
         ("reserved_names = [1]", "must be a list of names, not [1]."),
+        ("trusted_origins = 'https://a.example'", "must be a list of origins, not 'https://a.example'."),
+        ("trusted_origins = ['a.example']", "must be a list of origins as browsers write them"),
+        ("development = 1", "must be true or false, not 1."),
         ("http = 8000", "must be HOST:PORT as text, not 8000."),
         ("store = 1", "must be a text that is not empty, not 1."),
         ("master_key_file = 1", "must be the path of a file, not 1."),
@@ -227,6 +237,31 @@ def test_a_flag_that_is_refused() -> None:
     assert refusal(flags={"wholly_other": 1}).endswith("found in the command line; docs/settings.md lists them.")
 
 
+@pytest.mark.parametrize(
+    ("text", "truth"), [("true", True), ("TRUE", True), ("1", True), ("false", False), ("0", False)]
+)
+def test_yes_and_no_in_a_variable_or_a_flag(text: str, truth: bool) -> None:
+    assert read(environ={"GATEBOOK_DEVELOPMENT": text}).development is truth
+    assert read(flags={"common_passwords_refused": text}).common_passwords_refused is truth
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "[::1]", "localhost", "LOCALHOST"])
+def test_in_development_this_machine_alone_is_listened_to(host: str) -> None:
+    settings = read(environ={"GATEBOOK_DEVELOPMENT": "1", "GATEBOOK_HTTP": f"{host}:1", "GATEBOOK_WS": f"{host}:2"})
+    assert settings.development
+    assert settings.http.is_loopback
+    # Nobody sends a cookie to the metrics.
+    assert read(environ={"GATEBOOK_DEVELOPMENT": "1", "GATEBOOK_METRICS": "0.0.0.0:9"}).development
+
+
+def test_origins_that_are_trusted(toml: Path) -> None:
+    assert read().trusted_origins == ()
+    origins = ("https://app.example.org", "http://localhost:3000", "capacitor://localhost")
+    assert read(environ={"GATEBOOK_TRUSTED_ORIGINS": " , ".join(origins)}).trusted_origins == origins
+    toml.write_text(f"trusted_origins = {json.dumps(origins)}")
+    assert read(file=toml).trusted_origins == origins
+
+
 @pytest.mark.parametrize("key", ["c2VjcmV0LXNlY3JldA==", "secret-secret", KEY + "\n", ""])
 def test_a_bad_master_key_is_not_repeated(key: str, toml: Path) -> None:
     sentence = refusal(environ={"GATEBOOK_MASTER_KEY": key})
@@ -255,6 +290,13 @@ def test_the_master_key_shows_nowhere() -> None:
     ("environ", "sentence"),
     [
         ({"MASTER_KEY": KEY, "MASTER_KEY_FILE": "/k"}, "leave one of them out."),
+        (
+            {"DEVELOPMENT": "1", "HTTP": "0.0.0.0:8000"},
+            "on this machine alone (127.0.0.1, [::1] or localhost), and http is",
+        ),
+        ({"DEVELOPMENT": "1", "HTTP": "[::]:8000"}, "and http is [::]:8000. Leave development out elsewhere."),
+        ({"DEVELOPMENT": "true", "WS": "192.0.2.1:8001"}, "and ws is 192.0.2.1:8001. Leave development out elsewhere."),
+        ({"DEVELOPMENT": "1", "WS": "localhost.example.org:8001"}, "and ws is localhost.example.org:8001."),
         ({"WS": "127.0.0.1:8000"}, "http and ws are both 127.0.0.1:8000; each listener needs a port of its own."),
         ({"SESSION_IDLE_LIMIT": "3600"}, "must be longer than session_seen_interval"),
         ({"ARGON2_PARALLELISM": "4", "ARGON2_MEMORY_KIB": "31"}, "at least eight times argon2_parallelism"),

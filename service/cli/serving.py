@@ -131,10 +131,10 @@ def _flag(field: FieldInfo) -> inspect.Parameter:
 
 
 def _shown_default(default: object) -> str | None:
+    if default is None or default in ("", ()):
+        return None
     if isinstance(default, tuple):
         return "see docs/settings.md"
-    if default is None or default == "":
-        return None
     return str(default).lower() if isinstance(default, bool) else str(default)
 
 
@@ -147,7 +147,8 @@ def _metavar(field: FieldInfo) -> str:
     if kind is bool:
         return "true|false"
     if get_origin(kind) is tuple:
-        return "NAME,NAME,…"
+        item = ((meta_of(field).extra or {}).get("unit") or "names").removesuffix("s").upper()
+        return f"{item},{item},…"
     return str((meta_of(field).extra or {}).get("unit") or "value").upper()
 
 
