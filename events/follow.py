@@ -6,6 +6,7 @@ but it can miss nothing, and nothing is ever queued for it.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Final
 
 import trio
@@ -35,15 +36,18 @@ class Arrivals:
 
     async def watch(self, log: EventLog, seconds: float) -> None:
         """Announces what other processes append, looking every so often: a few microseconds' work. Ends never."""
+        # Nothing yet: what was committed between the followers' first look and this one's is announced as well.
+        seen: Hashable = None
         while True:
             await trio.sleep(seconds)
             try:
-                changed = log.changed()
+                state = log.state()
             except StoreError:
                 # Whoever follows looks too, and decides what that means.
-                changed = True
-            if changed:
+                state = None
+            if state is None or state != seen:
                 self.announce()
+            seen = state
 
 
 class Follower:

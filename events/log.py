@@ -95,13 +95,11 @@ class EventLog(Protocol):
     def position_at(self, moment: datetime) -> int:
         """The last position recorded at or before the moment; 0 when there is none."""
 
-    def changed(self) -> bool:
-        """Whether another process may have appended since this was asked last. Cheap: meant to be polled."""
-
     def state(self) -> Hashable:
         """Something that is another as soon as anybody has committed anything to the store, this object included.
 
-        As long as it is the same, whatever was read from the store since it was asked still holds. Cheap.
+        As long as it is the same, whatever was read from the store since it was asked still holds. Never None. Cheap:
+        meant to be polled.
         """
 
     def transaction(self) -> AbstractContextManager[Transaction]:

@@ -49,7 +49,6 @@ class MemoryLog:
         self.book_id = uuid4().hex
         self.stored: list[Entry] = []
         self._head = Head()
-        self._seen = 0
         self._commits = 0
         self._lock = Lock()
 
@@ -82,11 +81,6 @@ class MemoryLog:
     def position_at(self, moment: datetime) -> int:
         """The last position recorded at or before the moment."""
         return bisect_right([entry.at for entry in self.stored], to_microseconds(moment))
-
-    def changed(self) -> bool:
-        """Whether anything was appended since this was asked last."""
-        before, self._seen = self._seen, self._head.position
-        return before != self._seen
 
     def state(self) -> Hashable:
         """How often something was committed."""

@@ -123,7 +123,6 @@ class SQLiteLog:
                 if row is None:
                     raise CorruptStoreError(f"{path} has no row that says which book it is; restore it from a backup.")
                 self.book_id, known = str(row[0]), str(row[1])
-                self._data_version = self._read_data_version()
             unknown = set(known.split(",")) - set(BY_WIRE_NAME)
             if unknown:
                 raise NewerStoreError(
@@ -180,19 +179,13 @@ class SQLiteLog:
                     low = middle
         return low
 
-    def changed(self) -> bool:
-        """Whether another connection has committed since this was asked last, by SQLite's `PRAGMA data_version`.
+    def state(self) -> Hashable:
+        """`PRAGMA data_version`, which every commit of another connection moves, and the rows that this one changed.
 
         The pragma, not apsw's method of that name, which can miss another process's commit.
         """
         with translating(self.path):
-            before, self._data_version = self._data_version, self._read_data_version()
-        return before != self._data_version
-
-    def state(self) -> Hashable:
-        """`PRAGMA data_version`, which every commit of another connection moves, and the rows that this one changed."""
-        with translating(self.path):
-            return self._read_data_version(), self.connection.total_changes()
+            return self.connection.execute("PRAGMA data_version").get, self.connection.total_changes()
 
     @contextmanager
     def transaction(self) -> Iterator[SQLiteTransaction]:
@@ -262,9 +255,6 @@ class SQLiteLog:
             raise CorruptStoreError(
                 f"{self.path} has a head that is none ({error}); restore it from a backup."
             ) from error
-
-    def _read_data_version(self) -> int:
-        return int(self.connection.execute("PRAGMA data_version").get)
 
     def _where(self, query: Query) -> tuple[str, list[Any]]:
         # `at` never goes back, so a moment is a position: the log needs no index on time.

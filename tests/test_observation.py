@@ -48,7 +48,7 @@ class Troubled:
                 raise self._errors.pop(0)
             return found(*arguments)
 
-        return look if name in {"head", "read", "changed"} else found
+        return look if name in {"head", "read", "state"} else found
 
 
 class Unreadable:
