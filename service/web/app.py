@@ -25,6 +25,7 @@ from service.web.cookies import SessionCookies
 from service.web.health import health_routes
 from service.web.origins import Origins
 from service.web.principals import Route, asked
+from service.web.react_auth import react_auth_routes
 
 log = structlog.get_logger("gatebook.web")
 
@@ -106,6 +107,7 @@ def create_app(
     """
     routes = [
         *account_routes(gate, cookies, body_bytes),
+        *react_auth_routes(gate, cookies, body_bytes),
         *auth_server_routes(gate, guests, cookies, body_bytes),
         *react_auth_routes(gate, cookies, body_bytes),
         *admin_routes(admin, body_bytes),
