@@ -66,6 +66,7 @@ def run(arguments: Sequence[str]) -> int:
 def _told(error: BaseException, *, as_json: bool) -> Exit:
     """Prints the error and returns the exit code that it ends in."""
     from service.cli.speech import print_error
+    from service.credentials.tokens import without_tokens
 
     if isinstance(error, KeyboardInterrupt):
         return Exit.INTERRUPTED
@@ -74,7 +75,8 @@ def _told(error: BaseException, *, as_json: bool) -> Exit:
     code, message, more = _in_words(error)
     if code is Exit.INTERNAL and sys.flags.dev_mode:
         raise error
-    print_error(message, code, as_json=as_json, **more)
+    # Whoever pasted a token where an argument belongs is told of the argument, without the token.
+    print_error(without_tokens(message), code, as_json=as_json, **more)
     return code
 
 

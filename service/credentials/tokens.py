@@ -10,7 +10,16 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-__all__ = ["SECRET_LENGTH", "PresentedToken", "digest", "format_token", "matches", "new_secret", "parse_token"]
+__all__ = [
+    "SECRET_LENGTH",
+    "PresentedToken",
+    "digest",
+    "format_token",
+    "matches",
+    "new_secret",
+    "parse_token",
+    "without_tokens",
+]
 
 SECRET_LENGTH: Final = 40
 """Characters of a secret: 238 bits of chance."""
@@ -23,6 +32,8 @@ _CHARACTERS: Final = bytes(_ALPHABET[byte % len(_ALPHABET)] for byte in range(25
 _LEFT_OVER: Final = bytes(range(256 - 256 % len(_ALPHABET), 256))
 
 _TOKEN: Final = re.compile(rf"([1-9][0-9]{{0,18}})\|([A-Za-z0-9]{{{SECRET_LENGTH}}})", re.ASCII)
+
+_LIKE_A_TOKEN: Final = re.compile(r"[0-9]+\|[A-Za-z0-9]+", re.ASCII)
 
 
 class PresentedToken(Struct, frozen=True):
@@ -64,6 +75,11 @@ def parse_token(text: str) -> PresentedToken | None:
         return None
     session_id = int(found[1])
     return None if session_id > LARGEST_SESSION_ID else PresentedToken(session_id, found[2])
+
+
+def without_tokens(text: str) -> str:
+    """Return the text with each session token in it, whole or cut short, replaced: for what repeats what was typed."""
+    return _LIKE_A_TOKEN.sub("(a session token)", text)
 
 
 def digest(secret: str) -> str:

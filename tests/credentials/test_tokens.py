@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.pretty import Pretty
 
-from service.credentials.tokens import PresentedToken, digest, format_token, matches, new_secret, parse_token
+from service.credentials.tokens import (
+    PresentedToken,
+    digest,
+    format_token,
+    matches,
+    new_secret,
+    parse_token,
+    without_tokens,
+)
 
 SECRET = "0123456789abcdefghijABCDEFGHIJklmnopqrst"
 LETTERS_AND_DIGITS = string.ascii_letters + string.digits
@@ -106,3 +114,14 @@ def test_the_secret_shows_in_no_repr() -> None:
     assert SECRET not in f"{token} {token!r} {[token]} {shown.getvalue()}"
     with pytest.raises(AttributeError):
         token.secret = "other"  # type: ignore[misc]  # that it cannot be set is what is shown
+
+
+@pytest.mark.parametrize("token", [f"17|{'aZ9' * 13}x", f"1|{'a' * 5}", f"{2**63 - 1}|{'b' * 60}"])
+def test_what_repeats_what_was_typed_repeats_no_token(token: str) -> None:
+    assert without_tokens(f"more than it takes: {token} and 12") == "more than it takes: (a session token) and 12"
+    assert without_tokens(f"{token}, {token}") == "(a session token), (a session token)"
+
+
+def test_what_is_like_no_token_is_repeated_as_it_is() -> None:
+    for text in ("HOST:PORT|off", "a|b", "17", "17|", "|abc", "user-17 | 3"):
+        assert without_tokens(text) == text
