@@ -21,6 +21,7 @@ from service.inspection import shown
 if TYPE_CHECKING:
     from events.recorded import Recorded
     from projections.users import User
+    from service.batch import Outcome
     from service.book import Book
     from service.credentials.identifiers import IdentifierRules
     from service.decisions.command import Command
@@ -35,9 +36,14 @@ SHOWN: Final = ("id", "username", "nickname", "email", "level", "active", "open_
 
 def carry_out(book: Book, settings: Settings, command: Command) -> tuple[Recorded, ...]:
     """The command's recorded events, durable; raises what refused it. The service, if it runs, sees them at once."""
-    runner = BatchRunner(book, skew=timedelta(seconds=settings.clock_skew_seconds))
-    [outcome] = runner.run([order(command, actor=ACTOR, door=DOOR)])
+    [outcome] = carry_out_all(book, settings, [command])
     return raised(outcome)
+
+
+def carry_out_all(book: Book, settings: Settings, commands: Sequence[Command]) -> list[Outcome]:
+    """What became of each command, all of them in one transaction; one that is refused does not keep the others."""
+    runner = BatchRunner(book, skew=timedelta(seconds=settings.clock_skew_seconds))
+    return runner.run([order(command, actor=ACTOR, door=DOOR) for command in commands])
 
 
 def found(book: Book, text: str) -> User:

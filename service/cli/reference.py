@@ -29,6 +29,9 @@ COMMANDS: Final = (
     ("users", "set-level"),
     ("users", "deactivate"),
     ("users", "reactivate"),
+    ("users", "sessions"),
+    ("sessions", "list"),
+    ("sessions", "revoke"),
     ("doctor",),
 )
 

@@ -23,6 +23,7 @@ from service.cli.accounts import (
 )
 from service.cli.exits import Exit
 from service.cli.place import HERE, Place, opened, settings_of
+from service.cli.sessions import print_sessions
 from service.cli.speech import print_object, print_table
 from service.credentials.identifiers import check_registration, prepare_password
 from service.decisions.administration import Deactivate, Reactivate, SetLevel, SetPassword
@@ -180,6 +181,18 @@ def reactivate(user: Named, /, *, place: Place = HERE) -> int:
         [recorded] = carry_out(book, settings, Reactivate(account.id))
         head = f"{called(book, account)} can log in again"
         print_user(book, account.id, as_json=place.json, head=head, position=recorded.position)
+    return Exit.DONE
+
+
+@app.command(help_epilogue="Examples: `gatebook users sessions alice` · `gatebook users sessions 17 --json`")
+def sessions(user: Named, /, *, place: Place = HERE) -> int:
+    """List the open sessions of an account.
+
+    :param user: Its id, username or e-mail address.
+    """
+    settings = settings_of(place)
+    with opened(settings) as book:
+        print_sessions(book, settings, found(book, user), as_json=place.json)
     return Exit.DONE
 
 

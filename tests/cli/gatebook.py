@@ -122,11 +122,11 @@ class Gatebook:
             outcomes = BatchRunner(book).run([order(command, actor="tester", door="test") for command in commands])
             return tuple(one for outcome in outcomes for one in raised(outcome))
 
-    def log_in(self, user_id: int, agent: str | None = None) -> int:
+    def log_in(self, user_id: int, agent: str | None = None, address: str | None = None) -> int:
         """Opens a session and gives its id."""
         with self.book() as book:
             version = book.document(USERS, str(user_id)).password_version
-        command = LogIn(user_id, version, "ab" * 32, timedelta(days=1), 100, agent=agent)
+        command = LogIn(user_id, version, "ab" * 32, timedelta(days=1), 100, agent=agent, address=address)
         return self.write(command)[-1].position
 
     def tamper(self, *statements: str) -> None:
