@@ -116,3 +116,28 @@ async def test_another_processs_events_are_announced_by_the_watch(tmp_path: Path
     assert heard == [1]
     ours.close()
     theirs.close()
+
+
+async def test_what_was_committed_before_the_watch_looks_for_the_first_time_is_announced_too(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """The follower has looked and waits, another process commits, and only then the watch begins."""
+    ours, theirs = SQLiteLog(tmp_path / "gatebook.db"), SQLiteLog(tmp_path / "gatebook.db")
+    arrivals = Arrivals()
+    follower = Follower(ours, arrivals, Query())
+    heard: list[int] = []
+
+    async def listen() -> None:
+        heard.extend(await take(follower, 1))
+        nursery.cancel_scope.cancel()
+
+    with trio.move_on_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen)
+            await wait_all_tasks_blocked()
+            append(theirs, ("user", registered()))
+            nursery.start_soon(arrivals.watch, ours, 0.01)
+
+    assert heard == [1]
+    ours.close()
+    theirs.close()

@@ -118,3 +118,31 @@ def test_a_raw_writer_beside_the_lock_is_waited_for_too(log: SQLiteLog, path: Pa
     raw.close()
     append(log, ("service", failed()))
     assert log.head() != Head()
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        (Query(after=1_000, until=2_000, type="session.closed"), "log_type (type=? AND rowid>? AND rowid<?)"),
+        (Query(after=1_000, type="session.closed"), "log_type (type=? AND rowid>?)"),
+        (Query(user=17), "log_user (user_id=? AND rowid>?)"),
+        (Query(command_id="c"), "log_command (command_id=? AND rowid>?)"),
+        (Query(stream="session-17"), "log_stream (stream=?)"),
+        (Query(after=1_000, until=2_000), "PRIMARY KEY (rowid>? AND rowid<?)"),
+    ],
+)
+def test_whoever_is_far_behind_reads_only_what_is_asked_for(log: SQLiteLog, query: Query, index: str) -> None:
+    """Each kind of question has an index that also knows the positions, and no question sorts what it found."""
+    asked: list[tuple[str, object]] = []
+
+    def note(_: object, statement: str, values: object) -> bool:
+        asked.append((statement, values))
+        return True
+
+    log.connection.exec_trace = note
+    log.read(query)
+    log.connection.exec_trace = None
+    statement, values = asked[0]
+    plan = [str(step[3]) for step in log.connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]  # type: ignore[arg-type] # as traced
+    assert any(step.startswith("SEARCH log USING") and step.endswith(index) for step in plan), plan
+    assert query.stream is not None or not any("TEMP B-TREE" in step for step in plan)
