@@ -109,7 +109,6 @@ def create_app(
         *account_routes(gate, cookies, body_bytes),
         *react_auth_routes(gate, cookies, body_bytes),
         *auth_server_routes(gate, guests, cookies, body_bytes),
-        *react_auth_routes(gate, cookies, body_bytes),
         *admin_routes(admin, body_bytes),
         *health_routes(readiness),
     ]
