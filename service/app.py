@@ -1,7 +1,7 @@
 """The service: every task that it runs, and how it stops.
 
 ```
-core    writer · password workers · watch · registry of sockets · metrics follower · housekeeping
+core    writer · password workers · watch · registry of sockets · metrics follower · housekeeping · rebuilds
 doors   http · sockets · metrics listener
 stop    signals
 ```
@@ -113,6 +113,7 @@ async def _start_core(settings: Settings, parts: Parts, core: trio.Nursery) -> N
     core.start_soon(parts.registry.run, parts.endings)
     core.start_soon(parts.observation.follow, parts.follower, parts.registry.doubt)
     core.start_soon(parts.housekeeping.run, parts.observation.housekeeping)
+    core.start_soon(parts.rebuilds.run)
 
 
 async def _open_doors(

@@ -40,6 +40,11 @@ class Metrics:
         self.fold_failures = Counter(
             "fold_failures", "Events that a projection could not fold.", ["projection"], **of_ours
         )
+        self.rebuilds = Counter(
+            "rebuilds", "Rebuilds that an admin asked for, by projection and by what came of them.",
+            ["projection", "outcome"], **of_ours,
+        )  # fmt: skip
+        self.rebuilds_running = Gauge("rebuilds_running", "Rebuilds, asked for by an admin, under way.", **of_ours)
         self.follower_lag = Gauge(
             "follower_lag_entries", "Entries that a follower has yet to take.", ["follower"], **of_ours
         )

@@ -27,6 +27,7 @@ from service.metrics import Metrics
 from service.observation import Observation
 from service.past import Past
 from service.readers import Readers
+from service.rebuilds import Rebuilds
 from service.settings import Settings
 from service.sockets.registry import ENDING, Registry
 from service.web.admin import Admin
@@ -42,6 +43,7 @@ class Parts(Struct, frozen=True):
     gate: Gate
     guests: Guests
     cookies: Cookies
+    rebuilds: Rebuilds
     admin: Admin
     readers: Readers
     arrivals: Arrivals
@@ -99,6 +101,7 @@ def assemble(settings: Settings, address: StoreAddress, book: Book, clock: Clock
     cookies = Cookies(book.keyring, clock)
     rules = identifier_rules(settings.reserved_names, common_passwords_refused=settings.common_passwords_refused)
     readers = Readers(partial(open_book, address))
+    rebuilds = Rebuilds(address, writer, metrics, clock)
     audit = Audit(writer, interval=timedelta(seconds=settings.audit_coalesce_seconds), clock=clock)
     return Parts(
         book=book,
@@ -122,7 +125,17 @@ def assemble(settings: Settings, address: StoreAddress, book: Book, clock: Clock
             clock=clock,
         ),
         cookies=cookies,
-        admin=Admin(readers, writer, lookups, audit, Past(address, readers), book.projections, page=settings.list_page),
+        rebuilds=rebuilds,
+        admin=Admin(
+            readers,
+            writer,
+            lookups,
+            audit,
+            Past(address, readers),
+            rebuilds,
+            book.projections,
+            page=settings.list_page,
+        ),
         readers=readers,
         arrivals=arrivals,
         follower=Follower(book.log, arrivals, Query(after=book.log.head().position, limit=settings.read_page)),

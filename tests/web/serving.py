@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,14 @@ from events.log import Query
 from events.recorded import Recorded
 from service.audit import Audit
 from service.book import open_book, parse_address
+from service.children import command
 from service.decisions.administration import SetLevel
 from service.guards import bind_tcp
 from service.guards.hypercorn import serve_http
+from service.metrics import Metrics
 from service.past import Past
 from service.readers import Readers
+from service.rebuilds import Rebuilds
 from service.web.admin import Admin
 from service.web.app import Doors, create_app
 from service.web.cookies import SessionCookies
@@ -29,6 +32,7 @@ from tests.house import House, house
 ALICE = {"username": "alice", "nickname": "Al", "password": "correct horse", "email": "alice@example.org"}
 LOGIN = {"identifier": "alice", "password": "correct horse"}
 AGENT = "test client"
+REBUILD_CHILD = tuple(command("service.rebuild_child"))
 
 
 @dataclass
@@ -42,7 +46,8 @@ class Web:
     audit: Audit
     readers: Readers
     cookies: SessionCookies
-    reasons: list[str] = field(default_factory=list)
+    reasons: list[str]
+    metrics: Metrics
 
     async def ask(self, method: str, path: str, body: Any = None, *, token: str | None = None) -> httpx.Response:
         """One request; a body that is not bytes goes as JSON."""
@@ -88,6 +93,7 @@ async def web(
     body_bytes: int = 65_536,
     development: bool = False,
     trusted: tuple[str, ...] = (),
+    rebuild_child: Sequence[str] = REBUILD_CHILD,
     **options: Any,
 ) -> AsyncIterator[Web]:
     """The doors, open until the block ends; options are those of `tests.house.house`."""
@@ -96,9 +102,11 @@ async def web(
         readers = Readers(lambda: open_book(address))
         audit = Audit(inside.writer, clock=inside.clock)
         reasons: list[str] = []
+        metrics = Metrics()
         past = Past(address, readers, seconds=past_seconds)
         lookups, projections = inside.gate.lookups, inside.book.projections
-        admin = Admin(readers, inside.writer, lookups, audit, past, projections, page=page)
+        rebuilds = Rebuilds(address, inside.writer, metrics, inside.clock, child=rebuild_child)
+        admin = Admin(readers, inside.writer, lookups, audit, past, rebuilds, projections, page=page)
         cookies = SessionCookies(inside.cookies, inside.clock, development=development)
         app = create_app(
             inside.gate,
@@ -109,10 +117,12 @@ async def web(
             origins=Origins(trusted),
             body_bytes=body_bytes,
         )
-        async with serving(app) as port:
+        async with trio.open_nursery() as core, serving(app) as port:
+            core.start_soon(rebuilds.run)
             base = f"http://127.0.0.1:{port}"
             async with httpx.AsyncClient(base_url=base, headers={"User-Agent": AGENT}, trust_env=False) as client:
-                yield Web(inside, app, port, client, audit, readers, cookies, reasons)
+                yield Web(inside, app, port, client, audit, readers, cookies, reasons, metrics)
+            core.cancel_scope.cancel()
         readers.close()
 
 

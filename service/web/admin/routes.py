@@ -11,7 +11,9 @@ from service.audit import DOOR, Audit
 from service.gate.lookups import Lookups
 from service.past import Past
 from service.readers import Readers
+from service.rebuilds import Rebuilds
 from service.web.admin.looks import Looks
+from service.web.admin.rebuilds import RebuildViews
 from service.web.admin.writes import Writes
 from service.web.principals import Needs, Route, View
 from service.writer import Writer
@@ -30,6 +32,7 @@ class Admin(Struct, frozen=True):
     lookups: Lookups
     audit: Audit
     past: Past
+    rebuilds: Rebuilds
     projections: tuple[AnyProjection, ...]
     page: int = PAGE
 
@@ -38,10 +41,13 @@ def admin_routes(admin: Admin, body_bytes: int) -> list[Route]:
     """The addresses of the admin endpoint; all of them need an admin."""
     looks = Looks(admin.readers, admin.audit, admin.past, admin.projections, admin.page)
     writes = Writes(admin.writer, admin.lookups, admin.audit, body_bytes)
+    rebuilds = RebuildViews(admin.rebuilds, admin.audit, admin.projections, body_bytes)
     views = {
         "GET /admin/api/projections": looks.projections,
         "GET /admin/api/projections/<name>": looks.documents,
         "GET /admin/api/projections/<name>/<key>": looks.document,
+        "GET /admin/api/projections/<name>/rebuild": rebuilds.look,
+        "POST /admin/api/projections/<name>/rebuild": rebuilds.ask,
         "GET /admin/api/events": looks.events,
         "GET /admin/api/events/<position>": looks.event,
         "POST /admin/api/users/<id>/deactivate": writes.deactivate,
