@@ -6,14 +6,14 @@ A lookup that fails is never taken for "there is none": the service says then th
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Final, TypeVar
 
 import msgspec
 from msgspec import Struct
 
-from events.catalogue import Level, Personal
+from events.catalogue import Level, Moment, Personal
 from events.errors import SealError, StoreError
 from events.keys import Keyring
 from events.sealing import open_value
@@ -29,6 +29,7 @@ from service.credentials.tokens import matches, parse_token
 from service.decisions.registration import Taking
 from service.decisions.sessions import is_over
 from service.errors import InternalError, Unauthenticated, Unavailable
+from service.fields import Id
 
 T = TypeVar("T")
 
@@ -65,14 +66,14 @@ Holder = Principal | Guest
 class UserView(Struct, frozen=True):
     """An account as its owner may see it, opened."""
 
-    id: int
+    id: Id
     username: str
     nickname: str
     email: str | None
     level: Level
     active: bool
-    created_at: datetime
-    last_contact: datetime
+    created_at: Moment
+    last_contact: Moment
 
 
 class Lookups:

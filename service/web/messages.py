@@ -5,22 +5,23 @@ Bodies refuse fields that they do not know: a client that misspells `email` must
 
 from __future__ import annotations
 
-from datetime import datetime
+from typing import Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
-from events.catalogue import Level
+from events.catalogue import Level, Moment
 from service.errors import FieldError
+from service.fields import EmailAddress, Id, Identifier, NewPassword, Nickname, Secret, Token, Username
 from service.gate.lookups import UserView
 
 
 class Registration(Struct, frozen=True, forbid_unknown_fields=True):
     """`POST /api/register`."""
 
-    username: str
-    nickname: str
-    password: str
-    email: str | None = None
+    username: Username
+    nickname: Nickname
+    password: NewPassword
+    email: EmailAddress | None = None
 
     def __repr__(self) -> str:
         return "Registration(…)"
@@ -29,8 +30,8 @@ class Registration(Struct, frozen=True, forbid_unknown_fields=True):
 class Login(Struct, frozen=True, forbid_unknown_fields=True):
     """`POST /api/session`. The identifier is a username, or with an `@` an e-mail address."""
 
-    identifier: str
-    password: str
+    identifier: Identifier
+    password: Secret
 
     def __repr__(self) -> str:
         return "Login(…)"
@@ -39,10 +40,10 @@ class Login(Struct, frozen=True, forbid_unknown_fields=True):
 class ProfileChange(Struct, frozen=True, forbid_unknown_fields=True):
     """`PATCH /api/profile`: what is absent stays as it is; `email: null` removes the address."""
 
-    nickname: str | UnsetType = UNSET
-    email: str | UnsetType | None = UNSET
-    old_password: str | UnsetType = UNSET
-    new_password: str | UnsetType = UNSET
+    nickname: Nickname | UnsetType = UNSET
+    email: EmailAddress | UnsetType | None = UNSET
+    old_password: Secret | UnsetType = UNSET
+    new_password: NewPassword | UnsetType = UNSET
 
     def __repr__(self) -> str:
         return "ProfileChange(…)"
@@ -51,13 +52,13 @@ class ProfileChange(Struct, frozen=True, forbid_unknown_fields=True):
 class Registered(Struct, frozen=True):
     """The answer to a registration: the new account's id."""
 
-    id: int
+    id: Id
 
 
 class Opened(Struct, frozen=True):
     """The answer to a login. The token is shown this once."""
 
-    token: str
+    token: Token
     user: UserView
 
     def __repr__(self) -> str:
@@ -67,24 +68,24 @@ class Opened(Struct, frozen=True):
 class SessionView(Struct, frozen=True):
     """A session as its owner sees it; times in UTC."""
 
-    id: int
-    opened_at: datetime
-    expires_at: datetime
-    seen_at: datetime
+    id: Id
+    opened_at: Moment
+    expires_at: Moment
+    seen_at: Moment
     door: str
 
 
 class HolderView(Struct, frozen=True):
     """An account as its owner sees it, or a guest, who has no names, level 0, and the id of their session."""
 
-    id: int
+    id: Id
     username: str | None
     nickname: str | None
     email: str | None
     level: Level
     active: bool
-    created_at: datetime
-    last_contact: datetime
+    created_at: Moment
+    last_contact: Moment
 
 
 class WhoAmI(Struct, frozen=True):
@@ -118,5 +119,5 @@ class ProblemAnswer(Struct, frozen=True):
 class Health(Struct, frozen=True, omit_defaults=True):
     """The answer of a health check."""
 
-    status: str
+    status: Literal["live", "ready", "unready"]
     reasons: tuple[str, ...] = ()
