@@ -63,6 +63,9 @@ HEAD_TOO_LARGE: Final = Refusal(431, "too_large", "The headers of the request ar
 NO_SUCH_METHOD: Final = Refusal(501, "no_such_method", "The service is no proxy.")
 NO_SUCH_VERSION: Final = Refusal(505, "no_such_version", "The service speaks HTTP/1.1 and HTTP/1.0.")
 
+BEFORE_ANY_ROUTE: Final = (MALFORMED, BOTH_LENGTHS, NO_SOCKETS_HERE, TOO_SLOW, TOO_LARGE, HEAD_TOO_LARGE)
+"""What any request that names a method and an address of ours may meet, before the application hears of it."""
+
 Render = Callable[[Refusal], bytes]
 """Makes the JSON body of a refusal, in the shape that the application's own errors have."""
 

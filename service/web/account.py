@@ -9,7 +9,7 @@ from msgspec import UNSET
 from quart import Response
 
 from events.catalogue import GUEST
-from service.errors import Refused
+from service.errors import BadCredentials, Forbidden, InvalidFields, Refused, Throttled
 from service.gate.gate import Gate
 from service.gate.lookups import Guest, Holder
 from service.web.answers import answer, nothing
@@ -26,22 +26,31 @@ from service.web.messages import (
     SessionView,
     WhoAmI,
 )
+from service.web.operations import Operation
 from service.web.principals import Asked, Needs, Route
 
 DOOR: Final = "account-api"
 CREATED: Final = 201
+
+REGISTER: Final = Operation(
+    body=Registration, answers={CREATED: Registered}, refuses=(Forbidden, InvalidFields, Throttled)
+)
+LOG_IN: Final = Operation(body=Login, answers={CREATED: Opened}, refuses=(BadCredentials, Throttled))
+WHO_AM_I: Final = Operation(answers={200: WhoAmI})
+LOG_OUT: Final = Operation(answers={204: None}, answer_headers=("Set-Cookie",))
+CHANGE_PROFILE: Final = Operation(body=ProfileChange, answers={200: ProfileChanged}, refuses=(InvalidFields, Throttled))
 
 
 def account_routes(gate: Gate, cookies: SessionCookies, body_bytes: int) -> list[Route]:
     """The addresses of the account API; two of them need nobody."""
     account = Account(gate, cookies, body_bytes)
     return [
-        Route("POST", "/api/register", account.register, DOOR, Needs.NOBODY),
-        Route("POST", "/api/session", account.log_in, DOOR, Needs.NOBODY),
-        Route("GET", "/api/session", account.who_am_i, DOOR, Needs.GUEST),
-        Route("DELETE", "/api/session", account.log_out, DOOR),
-        Route("POST", "/api/logout", account.log_out, DOOR),
-        Route("PATCH", "/api/profile", account.change_profile, DOOR),
+        Route("POST", "/api/register", account.register, DOOR, Needs.NOBODY, operation=REGISTER),
+        Route("POST", "/api/session", account.log_in, DOOR, Needs.NOBODY, operation=LOG_IN),
+        Route("GET", "/api/session", account.who_am_i, DOOR, Needs.GUEST, operation=WHO_AM_I),
+        Route("DELETE", "/api/session", account.log_out, DOOR, operation=LOG_OUT),
+        Route("POST", "/api/logout", account.log_out, DOOR, operation=LOG_OUT),
+        Route("PATCH", "/api/profile", account.change_profile, DOOR, operation=CHANGE_PROFILE),
     ]
 
 
@@ -54,7 +63,10 @@ class Account:
         self._body_bytes = body_bytes
 
     async def register(self, asked: Asked) -> Response:
-        """201 with the new account's id; nobody is logged in by it."""
+        """Register an account.
+
+        Its level is 1. Nobody is logged in by it.
+        """
         form = await body_of(asked.request, Registration, self._body_bytes)
         user_id = await self._gate.register(
             asked.client, username=form.username, nickname=form.nickname, password=form.password, email=form.email
@@ -62,20 +74,26 @@ class Account:
         return answer(Registered(user_id), CREATED)
 
     async def log_in(self, asked: Asked) -> Response:
-        """201 with a token and the account."""
+        """Log in.
+
+        The token is shown this once. What was wrong with a login that is refused is never told.
+        """
         form = await body_of(asked.request, Login, self._body_bytes)
         opened = await self._gate.log_in(asked.client, form.identifier, form.password)
         return answer(Opened(opened.token, self._gate.lookups.view(opened.principal.user)), CREATED)
 
     async def who_am_i(self, asked: Asked) -> Response:
-        """The account and the session behind the token."""
+        """Tell who I am, and by which session."""
         holder = asked.shown.holder
         session = holder.session
         shown = SessionView(session.id, session.opened_at, session.expires_at, session.seen_at, session.door)
         return answer(WhoAmI(self._view(holder), shown))
 
     async def log_out(self, asked: Asked) -> Response:
-        """204; the token is worth nothing any more, and a cookie of the same session is taken back."""
+        """Log out.
+
+        The token is worth nothing any more, and a cookie of the same session is taken back.
+        """
         known, claims = asked.shown, None
         if not known.by_cookie:
             # Whether there is a cookie as well is no reason not to log out.
@@ -88,7 +106,11 @@ class Account:
         return response
 
     async def change_profile(self, asked: Asked) -> Response:
-        """The account as it is after the change."""
+        """Change my names, address or password.
+
+        What is absent stays as it is, and everything changes or nothing does. A new password takes the old one, and
+        ends every other session of the account.
+        """
         form = await body_of(asked.request, ProfileChange, self._body_bytes)
         view = await self._gate.change_profile(
             asked.client,

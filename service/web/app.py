@@ -23,6 +23,7 @@ from service.web.admin import Admin, admin_routes
 from service.web.auth_server import auth_server_routes
 from service.web.cookies import SessionCookies
 from service.web.health import health_routes
+from service.web.openapi import openapi_route
 from service.web.origins import Origins
 from service.web.principals import Route, asked
 from service.web.react_auth import react_auth_routes
@@ -112,4 +113,4 @@ def create_app(
         *admin_routes(admin, body_bytes),
         *health_routes(readiness),
     ]
-    return Doors(gate, routes, cookies, origins)
+    return Doors(gate, [*routes, openapi_route(routes)], cookies, origins)

@@ -21,6 +21,7 @@ from service.gate.gate import Gate
 from service.gate.lookups import Holder, Lookups, Principal
 from service.web import answers
 from service.web.cookies import SessionCookies
+from service.web.operations import Operation
 from service.web.origins import Origins
 
 SCHEME: Final = "bearer"
@@ -90,7 +91,8 @@ class Route(Struct, frozen=True):
     """An address with the method that it takes, what answers it, and whom it needs.
 
     What a route that `sets_cookie` is asked by another site's page is refused before anything else. `refused` gives
-    every refusal of the route, whoever found it, the shape that its contract knows.
+    every refusal of the route, whoever found it, the shape that its contract knows. `operation` tells what it takes and
+    answers.
     """
 
     method: str
@@ -100,6 +102,7 @@ class Route(Struct, frozen=True):
     needs: Needs = Needs.USER
     sets_cookie: bool = False
     refused: Refusing = answers.refused
+    operation: Operation = Operation()
 
     @property
     def endpoint(self) -> str:
