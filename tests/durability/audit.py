@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
-from events.catalogue import PasswordChanged, ProfileChanged, SessionClosed, SessionOpened, UserRegistered
+from events.catalogue import (
+    GuestCreated,
+    GuestLinked,
+    PasswordChanged,
+    ProfileChanged,
+    SessionClosed,
+    SessionOpened,
+    UserRegistered,
+)
 from events.log import Query, pages
 from events.recorded import Recorded
 from events.sealing import open_event
@@ -33,6 +41,8 @@ class _Account:
                 self.passwords_changed += 1
             case SessionOpened(token_digest=token_digest):
                 self.opened[recorded.position] = token_digest
+                self.open.add(recorded.position)
+            case GuestCreated():
                 self.open.add(recorded.position)
             case SessionClosed():
                 session = int(recorded.stream.removeprefix("session-"))
@@ -76,6 +86,8 @@ def _accounts(told: Iterable[Recorded]) -> tuple[dict[int, _Account], dict[str, 
             case UserRegistered(username=str() as username):
                 names[username] = recorded.position
                 accounts[recorded.position].take(recorded)
+            case GuestCreated():
+                accounts[recorded.position].take(recorded)
             case SessionOpened(user_id=user_id) | SessionClosed(user_id=user_id):
                 accounts[user_id].take(recorded)
             case PasswordChanged() | ProfileChanged():
@@ -84,7 +96,7 @@ def _accounts(told: Iterable[Recorded]) -> tuple[dict[int, _Account], dict[str, 
 
 
 def _halves(told: list[Recorded]) -> Iterator[str]:
-    """A change of password is whole: every other session of the user ends in the same command."""
+    """A change of password is whole, and a guest's login: what belongs to it stands behind it in the same command."""
     open_: dict[int, set[int]] = defaultdict(set)
     for index, recorded in enumerate(told):
         match recorded.event:
@@ -92,6 +104,12 @@ def _halves(told: list[Recorded]) -> Iterator[str]:
                 open_[user_id].add(recorded.position)
             case SessionClosed(user_id=user_id):
                 open_[user_id].discard(int(recorded.stream.removeprefix("session-")))
+            case GuestLinked(user_id=user_id):
+                after = [one for one in told[index + 1 : index + 10] if one.command_id == recorded.command_id]
+                replaced = any(isinstance(one.event, SessionClosed) and one.stream == recorded.stream for one in after)
+                let_in = any(isinstance(one.event, SessionOpened) and one.event.user_id == user_id for one in after)
+                if not (replaced and let_in):
+                    yield f"the login of the guest at position {recorded.position} is half"
             case PasswordChanged():
                 user_id = int(recorded.stream.removeprefix("user-"))
                 others = len(open_[user_id]) - 1

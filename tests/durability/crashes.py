@@ -1,4 +1,4 @@
-"""Fifty clients at both doors, a service that is killed at random moments, and what is left of what they were told.
+"""Fifty clients at all doors, a service that is killed at random moments, and what is left of what they were told.
 
 `python -m tests.durability.crashes --rounds 100 --seconds 5` goes on for long; `make crash` runs it.
 """
@@ -14,11 +14,21 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import trio
 
 from tests.durability.audit import audit
-from tests.durability.doors import BusyError, Door, GoneError, HTTPDoor, RefusedError, RouteDoor
+from tests.durability.doors import (
+    AuthServerDoor,
+    BusyError,
+    Door,
+    GoneError,
+    HTTPDoor,
+    ReactAuthDoor,
+    RefusedError,
+    RouteDoor,
+)
 from tests.durability.people import Person
 from tests.durability.process import Service
 
@@ -58,7 +68,7 @@ class Crowd:
         """Everybody comes and goes until `leave`."""
         async with trio.open_nursery() as nursery:
             for number, person in enumerate(self.people):
-                nursery.start_soon(self._live, person, _http if number % 2 else _route)
+                nursery.start_soon(self._live, person, DOORS[number % len(DOORS)])
 
     def service_is_up(self) -> None:
         """Everybody who waits goes on."""
@@ -125,12 +135,15 @@ async def _until_told(ask: Callable[[], Awaitable[None]]) -> None:
             return
 
 
-def _http(service: Service, _: trio.Nursery) -> Door:
+def _account_api(service: Service, _: trio.Nursery) -> Door:
     return HTTPDoor(service)
 
 
-def _route(service: Service, nursery: trio.Nursery) -> Door:
-    return RouteDoor(service, nursery)
+def _auth_server(service: Service, _: trio.Nursery) -> Door:
+    return AuthServerDoor(service)
+
+
+DOORS: Final[tuple[Opening, ...]] = (RouteDoor, _account_api, ReactAuthDoor, _auth_server)
 
 
 async def crash(

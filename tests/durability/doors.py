@@ -1,4 +1,4 @@
-"""The two doors as a client sees them: a call is done, refused, or it is never known what became of it."""
+"""The doors as a client sees them: a call is done, refused, or it is never known what became of it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ PATIENCE = 15.0
 TRY_AGAIN_LATER = 1013
 UNAVAILABLE = 503
 FIRST_REFUSAL = 400
+NOT_LET_IN = 401
 
 
 class GoneError(Exception):
@@ -34,7 +35,7 @@ class RefusedError(Exception):
 
 
 class Door(Protocol):
-    """What a person can do at either door. Each method raises the errors above."""
+    """What a person can do at a door. Each method raises the errors above."""
 
     ended_by_login: str | None
     """The token that the next login here ends."""
@@ -131,15 +132,58 @@ class HTTPDoor:
         return status, content
 
 
+class AuthServerDoor(HTTPDoor):
+    """The auth-server contract, where who logs in was a guest before; for the rest, the account API."""
+
+    async def log_in(self, username: str, password: str) -> str:
+        guest = str((await self._ask("POST", "/api/authenticate"))["at"])
+        answer = await self._ask("POST", "/api/login", guest, {"email": username, "password": password})
+        return str(answer["at"])
+
+
+class ReactAuthDoor(HTTPDoor):
+    """The react-auth contract: logs in over HTTP, resumes and logs out over a socket; for the rest, the account API."""
+
+    def __init__(self, service: Service, nursery: trio.Nursery) -> None:
+        super().__init__(service)
+        self._socket = _Socket(service, nursery, "/react-auth")
+
+    async def log_in(self, username: str, password: str) -> str:
+        form = {"type": "fantaptik/react-auth/authenticate", "username": username, "password": password}
+        answer = await self._ask("POST", "/react-auth", body=form)
+        if not answer["success"]:
+            raise RefusedError(NOT_LET_IN)
+        return str(answer["session"])
+
+    async def log_out(self, token: str) -> None:
+        if not await self._say("close", token):
+            raise RefusedError(NOT_LET_IN)
+
+    async def username(self, token: str) -> str:
+        if not await self._say("socket/resume", token):
+            raise RefusedError(NOT_LET_IN)
+        return await super().username(token)
+
+    async def close(self) -> None:
+        await super().close()
+        await self._socket.close()
+
+    async def _say(self, what: str, token: str) -> bool:
+        said = {"id": what, "data": {"type": f"fantaptik/react-auth/{what}", "session": token}}
+        answer = await self._socket.ask(said)
+        while "id" not in answer:
+            # That a session of theirs is over, which this connection held.
+            assert answer == {"data": {"type": "fantaptik/react-auth/close"}}, answer
+            answer = await self._socket.hear()
+        return bool(answer["data"]["success"])
+
+
 class RouteDoor:
     """The route protocol, version 2, on one connection that holds at most one session."""
 
     def __init__(self, service: Service, nursery: trio.Nursery) -> None:
         self.ended_by_login: str | None = None
-        self._address = service.ws.removeprefix("ws://")
-        self._nursery = nursery
-        self._socket: WebSocketConnection | None = None
-        self._stream: trio.SocketStream | None = None
+        self._socket = _Socket(service, nursery, "/auth/v2")
 
     async def register(self, username: str, nickname: str, password: str) -> None:
         await self._call("register", username=username, nickname=nickname, password=password)
@@ -168,17 +212,52 @@ class RouteDoor:
         return str(answer["user"]["username"])
 
     async def close(self) -> None:
+        await self._socket.close()
+
+    async def _call(self, route: str, **data: str) -> Any:
+        if not self._socket.is_open:
+            self.ended_by_login = None
+        answer = await self._socket.ask({"route": f"auth.{route}", "receipt": 1, "data": data})
+        if answer.get("error", False):
+            raise RefusedError(answer["data"]["error_code"])
+        return answer.get("data")
+
+
+class _Socket:
+    """A WebSocket connection that opens itself when something is asked, and is closed by whatever goes wrong."""
+
+    def __init__(self, service: Service, nursery: trio.Nursery, path: str) -> None:
+        self._address = service.ws.removeprefix("ws://")
+        self._nursery = nursery
+        self._path = path
+        self._socket: WebSocketConnection | None = None
+        self._stream: trio.SocketStream | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._socket is not None
+
+    async def ask(self, message: object) -> Any:
+        """Says it, and hears what comes next. Raises GoneError and BusyError."""
+        return await self._exchange(json.dumps(message))
+
+    async def hear(self) -> Any:
+        """What comes next, unasked. Raises the same."""
+        return await self._exchange(None)
+
+    async def close(self) -> None:
         stream, self._stream, self._socket = self._stream, None, None
         if stream is not None:
             # A farewell would wait for an answer, and a dead service gives none.
             await trio.aclose_forcefully(stream)
 
-    async def _call(self, route: str, **data: str) -> Any:
+    async def _exchange(self, message: str | None) -> Any:
         try:
             with trio.fail_after(PATIENCE):
                 socket = self._socket or await self._connect()
-                await socket.send_message(json.dumps({"route": f"auth.{route}", "receipt": 1, "data": data}))
-                answer = json.loads(await socket.get_message())
+                if message is not None:
+                    await socket.send_message(message)
+                return json.loads(await socket.get_message())
         except ConnectionClosed as closed:
             await self.close()
             if closed.reason is not None and closed.reason.code == TRY_AGAIN_LATER:
@@ -187,13 +266,9 @@ class RouteDoor:
         except (OSError, HandshakeError, trio.TooSlowError) as error:
             await self.close()
             raise GoneError from error
-        if answer.get("error", False):
-            raise RefusedError(answer["data"]["error_code"])
-        return answer.get("data")
 
     async def _connect(self) -> WebSocketConnection:
-        self.ended_by_login = None
         host, _, port = self._address.rpartition(":")
         self._stream = await trio.open_tcp_stream(host, int(port))
-        self._socket = await wrap_client_stream(self._nursery, self._stream, self._address, "/auth/v2")
+        self._socket = await wrap_client_stream(self._nursery, self._stream, self._address, self._path)
         return self._socket
