@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
+from typing import Final
 
 from msgspec import Struct
 
@@ -12,6 +13,8 @@ from projections.sessions import Session
 from projections.users import User
 from service.decisions.command import Proposed, Reads, State, session_stream
 from service.errors import NotFound, Unauthenticated
+
+NO_SESSION_OF_YOURS: Final = "You have no open session of that id."
 
 
 def is_over(session: Session, now: datetime, idle_limit: timedelta | None) -> bool:
@@ -79,7 +82,7 @@ class EndOwnSession(Struct, frozen=True):
         account_behind(state, self.user_id, self.asking)
         session = state.session(self.session_id)
         if session is None or session.user_id != self.user_id or is_over(session, state.now, self.idle_limit):
-            raise NotFound("You have no open session of that id.")
+            raise NotFound(NO_SESSION_OF_YOURS)
         return (Proposed(session_stream(session.id), SessionClosed(session.user_id, "revoked")),)
 
 

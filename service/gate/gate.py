@@ -16,6 +16,7 @@ from msgspec import UNSET, Struct, UnsetType
 from events.catalogue import USER, SessionOpened
 from events.recorded import Recorded
 from projections.catalogue import SESSIONS, USERS
+from projections.sessions import Session
 from projections.users import User
 from service.batch import Clock, utc_now
 from service.credentials.identifiers import (
@@ -29,7 +30,7 @@ from service.credentials.tokens import digest, format_token, new_secret
 from service.decisions.command import Command
 from service.decisions.login import LogIn
 from service.decisions.registration import Register, Taking
-from service.decisions.sessions import EndSession, SeeSession
+from service.decisions.sessions import EndOtherSessions, EndOwnSession, EndSession, SeeSession, is_over
 from service.decisions.throttling import Limit
 from service.errors import BadCredentials, FieldError, InvalidFields, RegistrationClosed, Stale, Unavailable
 from service.gate.attempts import ANONYMOUS, Attempts, Client
@@ -140,6 +141,23 @@ class Gate:
     async def log_out(self, client: Client, principal: Principal) -> None:
         """Ends the principal's session; Unauthenticated when it is over already."""
         await self._submit(EndSession(principal.session.id, principal.user.id), principal, client)
+
+    async def end_session(self, client: Client, principal: Principal, session_id: int) -> None:
+        """Ends another of the principal's own sessions. NotFound for one that is over, or somebody else's.
+
+        Raises Unauthenticated, with nothing ended, when the principal's own is over by then.
+        """
+        command = EndOwnSession(session_id, principal.user.id, principal.session.id, self._settings.idle_limit)
+        await self._submit(command, principal, client)
+
+    async def end_other_sessions(self, client: Client, principal: Principal) -> int:
+        """Ends all of the principal's sessions but the present one, and says how many; Unauthenticated as above."""
+        command = EndOtherSessions(principal.user.id, principal.session.id, self._settings.idle_limit)
+        return len(await self._submit(command, principal, client))
+
+    def is_live(self, session: Session) -> bool:
+        """Whether an open session is not over by the clock."""
+        return not is_over(session, self._clock(), self._settings.idle_limit)
 
     async def seen(self, client: Client, holder: Holder) -> None:
         """Notes, once in the interval, that the session is in use; under load the note is dropped, not queued.

@@ -12,6 +12,7 @@ from events.catalogue import GUEST
 from service.errors import BadCredentials, Forbidden, InvalidFields, Refused, Throttled
 from service.gate.gate import Gate
 from service.gate.lookups import Guest, Holder
+from service.readers import Readers
 from service.web.answers import answer, nothing
 from service.web.bodies import body_of
 from service.web.cookies import SessionCookies
@@ -28,6 +29,7 @@ from service.web.messages import (
 )
 from service.web.operations import Operation
 from service.web.principals import Asked, Needs, Route
+from service.web.sessions import session_routes
 
 DOOR: Final = "account-api"
 CREATED: Final = 201
@@ -41,7 +43,7 @@ LOG_OUT: Final = Operation(answers={204: None}, answer_headers=("Set-Cookie",))
 CHANGE_PROFILE: Final = Operation(body=ProfileChange, answers={200: ProfileChanged}, refuses=(InvalidFields, Throttled))
 
 
-def account_routes(gate: Gate, cookies: SessionCookies, body_bytes: int) -> list[Route]:
+def account_routes(gate: Gate, readers: Readers, cookies: SessionCookies, body_bytes: int) -> list[Route]:
     """The addresses of the account API; two of them need nobody."""
     account = Account(gate, cookies, body_bytes)
     return [
@@ -51,6 +53,7 @@ def account_routes(gate: Gate, cookies: SessionCookies, body_bytes: int) -> list
         Route("DELETE", "/api/session", account.log_out, DOOR, operation=LOG_OUT),
         Route("POST", "/api/logout", account.log_out, DOOR, operation=LOG_OUT),
         Route("PATCH", "/api/profile", account.change_profile, DOOR, operation=CHANGE_PROFILE),
+        *session_routes(gate, readers, account.log_out, DOOR),
     ]
 
 

@@ -107,7 +107,7 @@ def create_app(
     `readiness` gives the reasons why the service is not ready, none when it is; it must not wait.
     """
     routes = [
-        *account_routes(gate, cookies, body_bytes),
+        *account_routes(gate, admin.readers, cookies, body_bytes),
         *react_auth_routes(gate, cookies, body_bytes),
         *auth_server_routes(gate, guests, cookies, body_bytes),
         *admin_routes(admin, body_bytes),

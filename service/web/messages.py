@@ -95,6 +95,35 @@ class WhoAmI(Struct, frozen=True):
     session: SessionView
 
 
+class MySession(Struct, frozen=True):
+    """One of one's own sessions; times in UTC.
+
+    `door` is the contract through which it began, `address` and `agent` are where from and with what, as far as that is
+    known. `current` marks the session that asks.
+    """
+
+    id: Id
+    opened_at: Moment
+    seen_at: Moment
+    expires_at: Moment
+    door: str
+    address: str | None
+    agent: str | None
+    current: bool
+
+
+class MySessions(Struct, frozen=True):
+    """The answer to `GET /api/sessions`: the newest first."""
+
+    sessions: tuple[MySession, ...]
+
+
+class Ended(Struct, frozen=True):
+    """The answer to `DELETE /api/sessions`: how many were ended."""
+
+    ended: int
+
+
 class ProfileChanged(Struct, frozen=True):
     """The answer to a change of profile: the account as it is now."""
 
