@@ -19,17 +19,18 @@ from service.errors import (
     Refused,
     Unauthenticated,
 )
+from service.fields import Identifier, Secret, Token
 
-__all__ = ["DOOR", "Credentials", "Problem", "TokenIssued", "read_login", "refused"]
+__all__ = ["DOOR", "AuthServerProblem", "Credentials", "TokenIssued", "read_login", "refused"]
 
 DOOR: Final = "auth-server"
 
 
 class Credentials(Struct, frozen=True):
-    """`POST /api/login`. The field `email` takes any identifier."""
+    """Who logs in; the field `email` takes any identifier."""
 
-    email: str
-    password: str
+    email: Identifier
+    password: Secret
 
     def __repr__(self) -> str:
         return "Credentials(…)"
@@ -41,7 +42,7 @@ class Credentials(Struct, frozen=True):
 class TokenIssued(Struct, frozen=True):
     """What both addresses answer with: the session's token."""
 
-    at: str
+    at: Token
 
     def __repr__(self) -> str:
         return "TokenIssued(…)"
@@ -50,14 +51,14 @@ class TokenIssued(Struct, frozen=True):
         return []
 
 
-class Problem(Struct, frozen=True, omit_defaults=True):
+class AuthServerProblem(Struct, frozen=True, omit_defaults=True):
     """Every refusal's body: a sentence, and by field what is wrong with it."""
 
     message: str
     errors: dict[str, list[str]] = {}
 
 
-UNAUTHENTICATED: Final = Problem("Unauthenticated")
+UNAUTHENTICATED: Final = AuthServerProblem("Unauthenticated")
 """The contract's own words."""
 
 
@@ -77,7 +78,7 @@ def read_login(content_types: Sequence[str], body: bytes) -> Credentials:
     return Credentials(fields["email"], fields["password"])
 
 
-def refused(refusal: Refused) -> tuple[int, Problem]:
+def refused(refusal: Refused) -> tuple[int, AuthServerProblem]:
     """The status and the body of a refusal."""
     status = AUTH_SERVER_STATUS[type(refusal)]
     match refusal:
@@ -85,11 +86,11 @@ def refused(refusal: Refused) -> tuple[int, Problem]:
             return status, UNAUTHENTICATED
         case BadCredentials():
             # Beside the field that was typed first, as a form would show it; it never says which of the two was wrong.
-            return status, Problem(refusal.message, {"email": [refusal.message]})
+            return status, AuthServerProblem(refusal.message, {"email": [refusal.message]})
         case InvalidFields(errors=faults):
             errors: dict[str, list[str]] = {}
             for fault in faults:
                 errors.setdefault(fault.field, []).append(fault.message)
-            return status, Problem(refusal.message, errors)
+            return status, AuthServerProblem(refusal.message, errors)
         case _:
-            return status, Problem(refusal.message)
+            return status, AuthServerProblem(refusal.message)

@@ -7,25 +7,41 @@ The contract as it is served, with what we decided where it is silent, is docs/r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from msgspec import UNSET, Struct, UnsetType, json
 
 from service.doors.forms import fields_of
 from service.doors.route_protocol import Account
 from service.errors import REACT_AUTH_STATUS, Malformed, Refused
+from service.fields import Identifier, Secret, Token
 
-__all__ = ["DOOR", "Account", "Authenticate", "Call", "Resume", "opened", "read", "refused"]
+__all__ = [
+    "DOOR",
+    "Account",
+    "Authenticate",
+    "Authenticated",
+    "Call",
+    "NotAuthenticated",
+    "Resume",
+    "opened",
+    "read",
+    "refused",
+]
 
 DOOR: Final = "react-auth"
 """The door's name in the book and in the metrics, for both halves."""
 
 
-class Authenticate(Struct, frozen=True):
+AUTHENTICATE: Final = "fantaptik/react-auth/authenticate"
+RESUME: Final = "fantaptik/react-auth/resume"
+
+
+class Authenticate(Struct, frozen=True, tag=AUTHENTICATE):
     """Log in. `username` may be any identifier; what is not given is empty, as clients leave out what they lack."""
 
-    username: str = ""
-    password: str = ""
+    username: Identifier = ""
+    password: Secret = ""
 
     def __repr__(self) -> str:
         return "Authenticate(…)"
@@ -34,11 +50,38 @@ class Authenticate(Struct, frozen=True):
         return []
 
 
-class Resume(Struct, frozen=True):
+class Resume(Struct, frozen=True, tag=RESUME):
     """Go on with the session that the cookie names."""
 
 
 Call = Authenticate | Resume
+
+
+class Authenticated(Struct, frozen=True):
+    """The answer that somebody is authenticated: the session's token, and whose it is."""
+
+    success: Literal[True]
+    session: Token
+    user: Account
+
+    def __repr__(self) -> str:
+        return f"Authenticated(user={self.user.id})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("user", self.user.id)]
+
+
+class Nobody(Struct, frozen=True):
+    """The user of an answer that has none: an object all the same."""
+
+
+class NotAuthenticated(Struct, frozen=True):
+    """The answer that nobody is authenticated, its keys those of the contract; `message` is ours."""
+
+    success: Literal[False]
+    session: Literal[""]
+    user: Nobody
+    message: str | UnsetType = UNSET
 
 
 def read(content_types: Sequence[str], body: bytes) -> Call:
@@ -48,17 +91,17 @@ def read(content_types: Sequence[str], body: bytes) -> Call:
     nothing of the body.
     """
     fields = fields_of(content_types, body)
-    match fields.get("type"):
-        case "fantaptik/react-auth/authenticate":
-            return Authenticate(_text(fields, "username"), _text(fields, "password"))
-        case "fantaptik/react-auth/resume":
-            return Resume()
+    what = fields.get("type")
+    if what == AUTHENTICATE:
+        return Authenticate(_text(fields, "username"), _text(fields, "password"))
+    if what == RESUME:
+        return Resume()
     raise Malformed("`type` is missing, or none that this address knows.")
 
 
 def opened(session: str, user: Account) -> bytes:
     """The answer that somebody is authenticated: the session's token, and whose it is."""
-    return _encode(_Answer(success=True, session=session, user=user))
+    return _encode(Authenticated(success=True, session=session, user=user))
 
 
 def refused(refusal: Refused) -> tuple[int, bytes]:
@@ -69,26 +112,11 @@ def refused(refusal: Refused) -> tuple[int, bytes]:
     """
     status = REACT_AUTH_STATUS[type(refusal)]
     message = UNSET if status == OK else refusal.message
-    return status, _encode(_Answer(success=False, session="", user=_NOBODY, message=message))
+    return status, _encode(NotAuthenticated(success=False, session="", user=_NOBODY, message=message))
 
 
 OK: Final = 200
-
-
-class _Nobody(Struct, frozen=True):
-    """The user of an answer that has none: an object all the same."""
-
-
-class _Answer(Struct, frozen=True):
-    """An answer, its keys in the contract's order; `message` is ours."""
-
-    success: bool
-    session: str
-    user: Account | _Nobody
-    message: str | UnsetType = UNSET
-
-
-_NOBODY: Final = _Nobody()
+_NOBODY: Final = Nobody()
 _encode: Final = json.Encoder().encode
 
 

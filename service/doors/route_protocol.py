@@ -5,11 +5,11 @@ The contract as it is served, with what we decided where it is silent, is docs/r
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Final
 
 from msgspec import UNSET, MsgspecError, Raw, Struct, UnsetType, ValidationError, json, structs
 
+from events.catalogue import Level, Moment
 from service.doors.route_calls import V2, Call, Edition, missing
 from service.errors import (
     ROUTE_ERROR_CODE,
@@ -20,6 +20,7 @@ from service.errors import (
     Refused,
     Throttled,
 )
+from service.fields import Id
 from service.json_depth import LIMIT, too_deep
 
 __all__ = ["Account", "NotARequest", "Request", "read"]
@@ -30,13 +31,13 @@ SERVER_ERROR: Final = 500
 class Account(Struct, frozen=True):
     """The user as both versions show it; timestamps are ISO 8601 in UTC."""
 
-    id: int
+    id: Id
     username: str
     nickname: str
-    level: int
+    level: Level
     active: bool
-    created_at: datetime
-    last_contact: datetime
+    created_at: Moment
+    last_contact: Moment
 
 
 class Request(Struct, frozen=True):

@@ -9,7 +9,7 @@ from msgspec import UNSET
 from quart import Response
 
 from events.catalogue import GUEST
-from service.errors import BadCredentials, Forbidden, InvalidFields, Refused, Throttled
+from service.errors import BadCredentials, InvalidFields, Refused, RegistrationClosed, Throttled
 from service.gate.gate import Gate
 from service.gate.lookups import Guest, Holder
 from service.readers import Readers
@@ -35,7 +35,7 @@ DOOR: Final = "account-api"
 CREATED: Final = 201
 
 REGISTER: Final = Operation(
-    body=Registration, answers={CREATED: Registered}, refuses=(Forbidden, InvalidFields, Throttled)
+    body=Registration, answers={CREATED: Registered}, refuses=(RegistrationClosed, InvalidFields, Throttled)
 )
 LOG_IN: Final = Operation(body=Login, answers={CREATED: Opened}, refuses=(BadCredentials, Throttled))
 WHO_AM_I: Final = Operation(answers={200: WhoAmI})

@@ -3,25 +3,56 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Final
 
 from quart import Response
 
 from service.doors import auth_server
-from service.doors.auth_server import DOOR, TokenIssued, read_login
-from service.errors import AlreadyLoggedIn, Overloaded, Refused, Throttled, TooLarge, Unauthenticated, Unavailable
+from service.doors.auth_server import DOOR, AuthServerProblem, Credentials, TokenIssued, read_login
+from service.errors import (
+    AlreadyLoggedIn,
+    BadCredentials,
+    InvalidFields,
+    Overloaded,
+    Refused,
+    Throttled,
+    TooLarge,
+    TooManyGuests,
+    Unauthenticated,
+    Unavailable,
+)
 from service.gate.gate import Gate
 from service.gate.guests import Guests
 from service.gate.lookups import Guest, Holder
 from service.web.answers import answer, challenge
 from service.web.cookies import SessionCookies
+from service.web.operations import FORM_TYPE, JSON_TYPE, Operation
 from service.web.principals import Asked, Needs, Route, by_bearer, by_cookie
+
+AUTHENTICATE: Final = Operation(
+    answers={200: TokenIssued},
+    refuses=(TooManyGuests,),
+    problem=AuthServerProblem,
+    security=({}, {"bearer": ()}, {"cookie": ()}),
+)
+LOG_IN: Final = Operation(
+    body=Credentials,
+    bodies=(FORM_TYPE, JSON_TYPE),
+    answers={200: TokenIssued},
+    refuses=(Unauthenticated, AlreadyLoggedIn, BadCredentials, InvalidFields, Throttled),
+    problem=AuthServerProblem,
+    security=({"bearer": ("guest",)},),
+)
 
 
 def auth_server_routes(gate: Gate, guests: Guests, cookies: SessionCookies, body_bytes: int) -> list[Route]:
     """The two addresses of the contract; both set the cookie."""
     door = AuthServer(gate, guests, cookies, body_bytes)
     route = partial(Route, "POST", door=DOOR, needs=Needs.NOBODY, sets_cookie=True, refused=refused)
-    return [route("/api/authenticate", door.authenticate), route("/api/login", door.log_in)]
+    return [
+        route("/api/authenticate", door.authenticate, operation=AUTHENTICATE),
+        route("/api/login", door.log_in, operation=LOG_IN),
+    ]
 
 
 class AuthServer:
@@ -34,7 +65,10 @@ class AuthServer:
         self._body_bytes = body_bytes
 
     async def authenticate(self, asked: Asked) -> Response:
-        """The live token that came along, the header's before the cookie's; else that of a new guest."""
+        """Get a token: the live one that came along, else that of a new guest.
+
+        A token in the header counts before one in the cookie. The cookie is set, again where it is there already.
+        """
         lookups = self._gate.lookups
         # A client whose own token has run out is still whoever its cookie says: no guest takes that cookie's place.
         for look in (
@@ -51,9 +85,10 @@ class AuthServer:
         return self._issued(admitted.token, admitted.guest)
 
     async def log_in(self, asked: Asked) -> Response:
-        """A token of the account's for the guest who shows theirs, which is worth nothing any more.
+        """Log in: trade a guest's token for one of the account's.
 
-        The guest is looked at before the credentials are: without one, those are nobody's business.
+        The guest's is worth nothing any more. The guest is looked at before the credentials are: without one, those are
+        nobody's business.
         """
         guest = by_bearer(asked.request, self._gate.lookups).holder
         if not isinstance(guest, Guest):

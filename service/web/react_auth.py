@@ -8,22 +8,36 @@ import msgspec
 from quart import Response
 
 from service.doors import react_auth
-from service.doors.react_auth import DOOR, Account, Authenticate, opened, read
-from service.errors import Overloaded, Refused, Throttled, TooLarge, Unauthenticated, Unavailable
+from service.doors.react_auth import DOOR, Account, Authenticate, Authenticated, NotAuthenticated, Resume, opened, read
+from service.errors import BadCredentials, Overloaded, Refused, Throttled, TooLarge, Unauthenticated, Unavailable
 from service.gate.attempts import Client
 from service.gate.gate import Gate
 from service.gate.lookups import Principal
 from service.web.answers import answer_encoded
 from service.web.cookies import SessionCookies
+from service.web.operations import FORM_TYPE, JSON_TYPE, Operation
 from service.web.principals import Asked, Needs, Route, by_cookie
 
 PATH: Final = "/react-auth"
+AUTHENTICATE: Final = Operation(
+    body=(Authenticate, Resume),
+    bodies=(FORM_TYPE, JSON_TYPE),
+    answers={200: Authenticated},
+    refuses=(BadCredentials, Unauthenticated, Throttled),
+    problem=NotAuthenticated,
+    security=({}, {"cookie": ("user",)}),
+)
 
 
 def react_auth_routes(gate: Gate, cookies: SessionCookies, body_bytes: int) -> list[Route]:
     """The contract's one address; what it is asked stands in the body."""
     door = ReactAuth(gate, cookies, body_bytes)
-    return [Route("POST", PATH, door.authenticate, DOOR, Needs.NOBODY, sets_cookie=True, refused=refused)]
+    return [
+        Route(
+            "POST", PATH, door.authenticate, DOOR, Needs.NOBODY, sets_cookie=True, refused=refused,
+            operation=AUTHENTICATE,
+        )
+    ]  # fmt: skip
 
 
 class ReactAuth:
