@@ -37,7 +37,8 @@ from service.settings import Settings
 from service.sockets.react_auth import react_auth_handlers
 from service.sockets.route import route_handlers
 from service.web.app import create_app
-from service.web.cookies import SessionCookies
+from service.web.cookies import IN_DEVELOPMENT, SessionCookies
+from service.web.origins import Origins
 
 log = structlog.get_logger("gatebook.app")
 
@@ -73,6 +74,8 @@ async def serve(
     """
     for sentence in untested_versions():
         log.warning("untested_version", sentence=sentence)
+    if settings.development:
+        log.warning("development", sentence=IN_DEVELOPMENT)
     stopping = trio.Event() if stopping is None else stopping
     address = parse_address(settings.store, settings.master_key, settings.master_key_file)
     with ExitStack() as opened:
@@ -127,9 +130,16 @@ async def _open_doors(
         served = partial(serve_http, app, sockets=where, limits=limits, hooks=hooks(listener))
         await doors.start(partial(served, stopping=stopping, grace=grace), name=f"{listener} listener")
 
-    cookies = SessionCookies(parts.cookies, parts.clock)
+    cookies = SessionCookies(parts.cookies, parts.clock, development=settings.development)
+    origins = Origins(settings.trusted_origins)
     app = create_app(
-        parts.gate, parts.guests, parts.admin, parts.unready, cookies=cookies, body_bytes=settings.body_bytes
+        parts.gate,
+        parts.guests,
+        parts.admin,
+        parts.unready,
+        cookies=cookies,
+        origins=origins,
+        body_bytes=settings.body_bytes,
     )
     await web(app, "http", sockets.http)
     if sockets.metrics:

@@ -16,7 +16,7 @@ from msgspec.structs import FieldInfo, fields
 
 from service.cli.exits import Exit
 from service.cli.place import HERE, Place, address_of, settings_of
-from service.cli.speech import flowing, print_line, print_object
+from service.cli.speech import flowing, print_line, print_object, shout
 from service.settings import SECRET_SETTINGS, Settings, flag_of, meta_of
 
 if TYPE_CHECKING:
@@ -42,9 +42,12 @@ def _serve(*, place: Place = HERE, **flags: str | None) -> int:
 
     from service.app import serve as run_service
     from service.logs import configure_logs
+    from service.web.cookies import IN_DEVELOPMENT
 
     settings = settings_of(place, flags)
     configure_logs(settings.log_format, settings.log_level)
+    if settings.development:
+        shout(IN_DEVELOPMENT, as_json=place.json)
     tell: Callable[[str], None] = print_line if not place.json else lambda sentence: print_object({"said": sentence})
 
     def said(sentence: str) -> None:

@@ -55,6 +55,18 @@ def note(text: str) -> None:
     sys.stderr.write(one_line(text) + "\n")
 
 
+def shout(text: str, *, as_json: bool) -> None:
+    """What nobody may overlook, on stderr: bold and red where a person watches."""
+    if as_json:
+        sys.stderr.write(json_line({"warning": text}) + "\n")
+    elif sys.stderr.isatty():
+        from rich.text import Text
+
+        console_for(sys.stderr).print(Text(one_line(text), style="bold red"), soft_wrap=True)
+    else:
+        note(text)
+
+
 def cell(value: object) -> str:
     """A value as people read it, on one line."""
     if value is None or value in ((), [], {}):

@@ -18,6 +18,10 @@ from service.gate.lookups import Holder
 NAME: Final = "__Host-gatebook"
 """Browsers take a cookie of this prefix (RFC 6265bis, 4.1.3.2) from this host over TLS only, for no other domain."""
 DEVELOPMENT_NAME: Final = "gatebook"
+IN_DEVELOPMENT: Final = (
+    "DEVELOPMENT: session cookies go over plain HTTP."
+    " This is for trying things out on this machine, and for nothing else."
+)
 
 
 class SessionCookies:

@@ -1,10 +1,12 @@
 """`gatebook serve`: that it says what to try next, that this works, and how it fails to start."""
 
 import json
+import os
 import shlex
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from service.app import Listening
 from service.cli.place import Place, settings_of
 from service.cli.serving import what_next
 from service.settings import SECRET_SETTINGS, Settings, flag_of
+from service.web.cookies import IN_DEVELOPMENT
 from tests.cli.gatebook import PASSWORD, PATIENCE, Gatebook, ended
 
 ANYWHERE = ["--http", "127.0.0.1:0", "--ws", "127.0.0.1:0", "--metrics", "off"]
@@ -60,6 +63,50 @@ def test_for_machines_it_says_where_it_listens(gatebook: Gatebook) -> None:
         assert told["listening"]["metrics"] is None
         assert told["store"] == str(gatebook.path.resolve())
         assert ended(serving, signal.SIGINT).code == 0
+
+
+def test_in_development_it_shouts(gatebook: Gatebook) -> None:
+    with gatebook.process("serve", "--json", *ANYWHERE, "--store", gatebook.store, GATEBOOK_DEVELOPMENT="1") as serving:
+        assert serving.stdout is not None
+        assert "listening" in serving.stdout.readline()
+        end = ended(serving, signal.SIGTERM)
+    assert end.code == 0
+    shouted, logged = [json.loads(line) for line in end.err.splitlines() if "DEVELOPMENT" in line]
+    assert shouted == {"warning": IN_DEVELOPMENT}
+    assert (logged["level"], logged["event"], logged["sentence"]) == ("warning", "development", IN_DEVELOPMENT)
+
+
+def test_in_development_it_shouts_at_people_in_red(gatebook: Gatebook) -> None:
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "service.cli", "serve", *ANYWHERE, "--store", gatebook.store, "--development", "true"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+        env=os.environ | {"TERM": "xterm-256color", "COLUMNS": "300"},
+    ) as serving:
+        os.close(theirs)
+        assert serving.stdout is not None
+        try:
+            while line := serving.stdout.readline():
+                if "Ctrl-C stops it." in line:
+                    break
+            shown = os.read(ours, 65_536).decode()
+        finally:
+            serving.kill()
+    os.close(ours)
+    assert f"\x1b[1;31m{IN_DEVELOPMENT}\x1b[0m" in shown
+
+
+@pytest.mark.parametrize("listener", ["--http", "--ws"])
+def test_in_development_it_listens_on_this_machine_alone(gatebook: Gatebook, listener: str) -> None:
+    fresh = gatebook.folder / "fresh.db"
+    said = gatebook("serve", "--development", "1", listener, "0.0.0.0:0", store=f"sqlite:{fresh}")
+    assert (said.code, said.out) == (2, "")
+    assert "http and ws listen on this machine alone" in said.err
+    assert len(said.err.splitlines()) == 1
+    assert not fresh.exists()
 
 
 def test_a_port_in_use_ends_in_four_before_a_store_is_made(gatebook: Gatebook) -> None:
