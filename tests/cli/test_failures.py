@@ -14,6 +14,7 @@ from tests.cli.gatebook import Ended, Gatebook, ended
 
 COMMANDS = (
     ["events"], ["replay"], ["verify"], ["projections", "list"], ["users", "list"], ["users", "show", "1"],
+    ["sessions", "list"], ["sessions", "revoke", "1"],
 )  # fmt: skip
 
 
