@@ -7,9 +7,9 @@ what is read here. A seal that cannot be opened is shown as one, with the reason
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from events.catalogue import Sealed
 from events.errors import SealError, UndecodableEntryError
@@ -19,9 +19,8 @@ from events.recorded import Entry, Recorded, decode, from_microseconds
 from events.sealing import KeyFinder, open_value
 from projections.projection import AnyProjection, IndexValue
 from service.book import Book
+from service.shown import REDACTED, SECRET_FIELDS, ShownDocument, ShownEvent
 
-REDACTED: Final = "(redacted)"
-SECRET_FIELDS: Final = frozenset({"password_hash", "token_digest"})
 Object = dict[str, Any]
 
 
@@ -48,7 +47,7 @@ class DocumentView(Struct, frozen=True):
     """A document under its key."""
 
     key: str
-    document: Object
+    document: ShownDocument
 
 
 class DocumentsPage(Struct, frozen=True):
@@ -59,10 +58,19 @@ class DocumentsPage(Struct, frozen=True):
     next: str | None
 
 
+class DocumentThen(Struct, frozen=True, kw_only=True):
+    """A document under its key as it is, or as it was after the `position`, where one was asked for."""
+
+    projection: str
+    key: str
+    position: int | UnsetType = UNSET
+    document: ShownDocument
+
+
 class EventsPage(Struct, frozen=True):
     """A page of events; `next` is the next page's `after` (going backwards, its `before`), None at the end."""
 
-    events: list[Object]
+    events: list[ShownEvent]
     next: int | None
 
 

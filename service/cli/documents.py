@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from events.errors import SealError
 from service.cli.exits import NothingThereError
 from service.cli.speech import cell, print_line, print_object
-from service.inspection import REDACTED, shown
+from service.inspection import shown
+from service.shown import REDACTED
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM

@@ -20,7 +20,8 @@ from service.cli.exits import Exit, UsageError
 from service.cli.moments import parse_moment
 from service.cli.place import HERE, Place, readable, settings_of
 from service.cli.speech import cell, console_for, flowing, print_object
-from service.inspection import REDACTED, decoded, event_object, prepare_keys
+from service.inspection import decoded, event_object, prepare_keys
+from service.shown import REDACTED
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM

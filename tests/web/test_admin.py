@@ -17,8 +17,8 @@ from events.sqlite import SQLiteLog
 from projections.sessions import Session
 from projections.users import User
 from service.errors import Unavailable
-from service.inspection import REDACTED, SECRET_FIELDS
 from service.past import FOLDED_BY_A_READER
+from service.shown import REDACTED, SECRET_FIELDS
 from tests.web.serving import ALICE, LOGIN, Web, web
 
 API = "/admin/api"

@@ -11,7 +11,7 @@ from events.catalogue import GuestCreated
 from service.decisions.command import Proposed
 from service.decisions.sessions import SeeSession
 from service.errors import Unavailable
-from service.inspection import REDACTED
+from service.shown import REDACTED
 from tests.books import Tell
 from tests.given import guest
 from tests.web.serving import LOGIN, Web, web

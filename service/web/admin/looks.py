@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from quart import Response
 
 from events.catalogue import BY_WIRE_NAME, is_position
@@ -15,6 +16,7 @@ from service import inspection
 from service.audit import Audit
 from service.book import Book
 from service.errors import Malformed, NotFound
+from service.inspection import DocumentThen
 from service.past import Past
 from service.readers import Readers
 from service.web.answers import answer, answer_encoded
@@ -95,17 +97,17 @@ class Looks:
         if not _is_key(projection, key):
             raise NotFound
         await self._audit.looked(asked.principal, f"projections/{projection.name}/{key}")
-        shown: dict[str, Any] = {"projection": projection.name, "key": key}
         look = self._readers.look
+        position: int | UnsetType = UNSET
         if sought is None:
-            shown["document"] = await look(lambda book: inspection.document(book, projection, key))
+            found = await look(lambda book: inspection.document(book, projection, key))
         else:
-            shown["position"] = position = await look(lambda book: _position(book, sought))
+            position = await look(lambda book: _position(book, sought))
             was = await self._past.document(projection, key, position)
-            shown["document"] = None if was is None else await look(lambda book: inspection.shown(was, book.keyring))
-        if shown["document"] is None:
+            found = None if was is None else await look(lambda book: inspection.shown(was, book.keyring))
+        if found is None:
             raise NotFound
-        return answer(shown)
+        return answer(DocumentThen(projection=projection.name, key=key, position=position, document=found))
 
     async def events(self, asked: Asked) -> Response:
         """A page of events, forwards or backwards."""

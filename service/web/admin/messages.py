@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
+
+from service.shown import ShownUser
 
 REASON_CHARACTERS: Final = 1_000
 
@@ -33,7 +35,7 @@ class UserDocument(Struct, frozen=True):
 
     projection: str
     key: str
-    document: dict[str, Any]
+    document: ShownUser
 
     def __repr__(self) -> str:
         return f"UserDocument({self.key})"

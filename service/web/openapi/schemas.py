@@ -15,9 +15,26 @@ class Schemas:
     """The schemas of all messages: named once among the `components`, and referred to from everywhere else."""
 
     def __init__(self, shapes: Iterable[Shapes]) -> None:
-        messages = list(dict.fromkeys(message for shape in shapes for message in messages_of(shape)))
-        made, self.components = msgspec.json.schema_components(messages, ref_template="#/components/schemas/{name}")
-        self._made = dict(zip(messages, made, strict=True))
+        self.components: dict[str, Any] = {}
+        self._made: dict[type[Any], dict[str, Any]] = {}
+        wanted = [message for shape in shapes for message in messages_of(shape)]
+        while wanted:
+            self._parts: list[type[Any]] = []
+            self._make(list(dict.fromkeys(wanted)))
+            wanted = [part for part in self._parts if part not in self._made]
+
+    def _make(self, messages: list[type[Any]]) -> None:
+        made, components = msgspec.json.schema_components(
+            messages, schema_hook=self._one_of, ref_template="#/components/schemas/{name}"
+        )
+        self._made |= zip(messages, made, strict=True)
+        self.components |= components
+
+    def _one_of(self, kind: type[Any]) -> dict[str, Any]:
+        """The schema of a type that stands for several (see service.shown), which are made after it."""
+        parts: tuple[type[Any], ...] = kind.one_of
+        self._parts += parts
+        return either([{"$ref": f"#/components/schemas/{part.__name__}"} for part in parts])
 
     def of(self, shape: Shapes) -> list[dict[str, Any]]:
         """The schema of each message that may stand there."""
