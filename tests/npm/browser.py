@@ -46,6 +46,11 @@ class Tab:
     def log_out(self) -> None:
         self._do("log_out")
 
+    def post(self, path: str, bearer: str | None = None, **fields: str) -> Told:
+        """A form that another script of the page posts, and the answer."""
+        self._do("post", path=path, fields=fields, bearer=bearer)
+        return self.next("posted", lambda told: told["path"] == path)
+
     def close(self) -> None:
         self._do("close")
         self.next("gone")
@@ -159,6 +164,6 @@ def driving() -> Iterator[Driver]:
 
 
 def unpacked(message: Told) -> Told:
-    """The message that an envelope holds, or the message itself when it travels bare."""
+    """The message that an envelope holds, or the message itself when it travels bare, without its number."""
     held = message.get("data")
-    return held if isinstance(held, dict) else message
+    return held if isinstance(held, dict) else {name: value for name, value in message.items() if name != "id"}

@@ -42,6 +42,9 @@ const commands = {
     log_out({ browser, tab }) {
         browserOf(browser).tabs.get(tab).logOut();
     },
+    post({ browser, tab, path: where, fields, bearer }) {
+        browserOf(browser).tabs.get(tab).post(where, fields, bearer);
+    },
     close({ browser, tab }) {
         const { tabs } = browserOf(browser);
         tabs.get(tab).close();

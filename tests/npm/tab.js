@@ -84,6 +84,16 @@ function openTab({ jsdom, folder, jar, http, ws, enveloper, tell, stored }) {
             window.document.querySelector('.login-form button, .login-form .btn').click();
         },
         logOut: () => auth.logout(),
+        // What another script of the same page may do: a form of its own, with this browser's cookies.
+        post: (path, fields, bearer) => {
+            const request = new window.XMLHttpRequest();
+            request.open('POST', path);
+            if (bearer) {
+                request.setRequestHeader('Authorization', `Bearer ${bearer}`);
+            }
+            request.setRequestHeader('Content-Type', 'application/x-www-form-urlencoded');
+            request.send(new URLSearchParams(fields).toString());
+        },
         close: () => window.close(),
     };
 }
@@ -93,10 +103,14 @@ function watchRequests(window, tell) {
     const { send } = window.XMLHttpRequest.prototype;
     window.XMLHttpRequest.prototype.send = function (body) {
         this.addEventListener('loadend', () => {
-            const type = new URLSearchParams(body ?? '').get('type');
             const { status, responseText } = this;
-            const retryAfter = this.getResponseHeader('Retry-After');
-            tell('posted', { type, status, answer: readable(responseText), retry_after: retryAfter });
+            tell('posted', {
+                path: new URL(this.responseURL || window.location).pathname,
+                type: new URLSearchParams(body ?? '').get('type'),
+                status,
+                answer: readable(responseText),
+                retry_after: this.getResponseHeader('Retry-After'),
+            });
         });
         return send.call(this, body);
     };
