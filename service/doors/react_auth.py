@@ -24,6 +24,7 @@ __all__ = [
     "Call",
     "NotAuthenticated",
     "Resume",
+    "fault",
     "opened",
     "read",
     "refused",
@@ -111,13 +112,18 @@ def refused(refusal: Refused) -> tuple[int, bytes]:
     the reason as a sentence beside what the contract shows.
     """
     status = REACT_AUTH_STATUS[type(refusal)]
-    message = UNSET if status == OK else refusal.message
-    return status, _encode(NotAuthenticated(success=False, session="", user=_NOBODY, message=message))
+    return status, _NOT_AUTHENTICATED if status == OK else fault(refusal.message)
+
+
+def fault(message: str) -> bytes:
+    """The answer to what was not understood or not decided: the same, and why."""
+    return _encode(NotAuthenticated(success=False, session="", user=_NOBODY, message=message))
 
 
 OK: Final = 200
 _NOBODY: Final = Nobody()
 _encode: Final = json.Encoder().encode
+_NOT_AUTHENTICATED: Final = _encode(NotAuthenticated(success=False, session="", user=_NOBODY))
 
 
 def _text(fields: Mapping[str, object], name: str) -> str:

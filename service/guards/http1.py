@@ -66,8 +66,11 @@ NO_SUCH_VERSION: Final = Refusal(505, "no_such_version", "The service speaks HTT
 BEFORE_ANY_ROUTE: Final = (MALFORMED, BOTH_LENGTHS, NO_SOCKETS_HERE, TOO_SLOW, TOO_LARGE, HEAD_TOO_LARGE)
 """What any request that names a method and an address of ours may meet, before the application hears of it."""
 
-Render = Callable[[Refusal], bytes]
-"""Makes the JSON body of a refusal, in the shape that the application's own errors have."""
+Render = Callable[[Refusal, bytes], bytes]
+"""Makes the JSON body of a refusal, in the shape that the application's own errors have at that target.
+
+The target is empty where nobody knows yet what the request is for.
+"""
 
 
 class GuardedH11Protocol(H11Protocol):
@@ -83,6 +86,7 @@ class GuardedH11Protocol(H11Protocol):
     on_lost: Callable[[], None]
     phase: Phase = Phase.IDLE
     _held: bytes = b""
+    _target: bytes = b""
 
     async def handle(self, event: Event) -> None:
         """Take bytes, or the news that the client has gone: then what it asked for is given up."""
@@ -97,7 +101,7 @@ class GuardedH11Protocol(H11Protocol):
     async def refuse(self, refusal: Refusal) -> None:
         """Answer a request that the application never hears of, and close the connection."""
         self.on_refused(refusal.word)
-        body = self.render(refusal)
+        body = self.render(refusal, self._target)
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
@@ -161,6 +165,7 @@ class GuardedH11Protocol(H11Protocol):
     async def _take(self, event: object) -> Refusal | None:
         """Collect one piece of a request, and begin with it when it was the last."""
         if isinstance(event, h11.Request):
+            self._target = _origin_form(event.target)
             refusal = objection(event, self.limits)
             if refusal is not None:
                 return refusal
@@ -175,6 +180,7 @@ class GuardedH11Protocol(H11Protocol):
                 return TOO_LARGE
         elif isinstance(event, h11.EndOfMessage):
             self.enter(Phase.ANSWERING)
+            self._target = b""
             await self._begin(self._request, bytes(self._body))
         return None
 

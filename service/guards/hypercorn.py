@@ -48,8 +48,8 @@ log: Final[structlog.stdlib.BoundLogger] = structlog.get_logger("gatebook.http")
 READ_BYTES: Final = 16 * 1024
 
 
-def render_refusal(refusal: Refusal) -> bytes:
-    """`{"error": {"code", "message"}}`: what a refused client reads, unless the caller brings a shape of its own."""
+def render_refusal(refusal: Refusal, _: bytes = b"") -> bytes:
+    """`{"error": {"code", "message"}}`: what a refused client reads, unless the caller brings shapes of its own."""
     return msgspec.json.encode({"error": {"code": refusal.word, "message": refusal.message}})
 
 

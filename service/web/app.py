@@ -15,6 +15,8 @@ from werkzeug.exceptions import MethodNotAllowed
 from service.errors import InternalError, NoSuchRoute, Refused
 from service.gate.gate import Gate
 from service.gate.guests import Guests
+from service.guards.http1 import Refusal
+from service.guards.hypercorn import render_refusal
 from service.guards.quart_trio import WholeRequestConnection
 from service.guards.reporting import describe
 from service.web import answers
@@ -45,10 +47,16 @@ class Doors(QuartTrio):
         self._cookies = cookies
         self._origins = origins
         self._routes = {route.endpoint: route for route in routes}
+        # An address has one contract, whatever the method.
+        self._unheard = {route.path.encode(): route.unheard for route in routes}
         for route in routes:
             self.add_url_rule(
                 route.path, route.endpoint, route.view, methods=[route.method], provide_automatic_options=False
             )
+
+    def unheard(self, refusal: Refusal, target: bytes) -> bytes:
+        """What the listener says to a request that never gets here, in the shape of the address's contract."""
+        return self._unheard.get(target.partition(b"?")[0], render_refusal)(refusal)
 
     async def full_dispatch_request(self, request_context: RequestContext | None = None) -> Response:
         """The answer to a request; refusals and faults of ours are answers too.

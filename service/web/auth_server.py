@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
+import msgspec
 from quart import Response
 
 from service.doors import auth_server
@@ -24,6 +25,7 @@ from service.errors import (
 from service.gate.gate import Gate
 from service.gate.guests import Guests
 from service.gate.lookups import Guest, Holder
+from service.guards.http1 import Refusal
 from service.web.answers import answer, challenge
 from service.web.cookies import SessionCookies
 from service.web.operations import FORM_TYPE, JSON_TYPE, Operation
@@ -48,7 +50,9 @@ LOG_IN: Final = Operation(
 def auth_server_routes(gate: Gate, guests: Guests, cookies: SessionCookies, body_bytes: int) -> list[Route]:
     """The two addresses of the contract; both set the cookie."""
     door = AuthServer(gate, guests, cookies, body_bytes)
-    route = partial(Route, "POST", door=DOOR, needs=Needs.NOBODY, sets_cookie=True, refused=refused)
+    route = partial(
+        Route, "POST", door=DOOR, needs=Needs.NOBODY, sets_cookie=True, refused=refused, unheard=unheard
+    )  # fmt: skip
     return [
         route("/api/authenticate", door.authenticate, operation=AUTHENTICATE),
         route("/api/login", door.log_in, operation=LOG_IN),
@@ -104,6 +108,11 @@ class AuthServer:
         response = answer(TokenIssued(token))
         self._cookies.put(response, token, holder)
         return response
+
+
+def unheard(refusal: Refusal) -> bytes:
+    """What the listener says to a request that never gets here, in the contract's shape."""
+    return msgspec.json.encode(AuthServerProblem(refusal.message))
 
 
 def refused(refusal: Refused, *, token_given: bool = False) -> Response:

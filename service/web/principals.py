@@ -19,6 +19,8 @@ from service.errors import Forbidden, Refused, Unauthenticated
 from service.gate.attempts import Client, client_of
 from service.gate.gate import Gate
 from service.gate.lookups import Holder, Lookups, Principal
+from service.guards.http1 import Refusal
+from service.guards.hypercorn import render_refusal
 from service.web import answers
 from service.web.cookies import SessionCookies
 from service.web.operations import Operation
@@ -91,8 +93,8 @@ class Route(Struct, frozen=True):
     """An address with the method that it takes, what answers it, and whom it needs.
 
     What a route that `sets_cookie` is asked by another site's page is refused before anything else. `refused` gives
-    every refusal of the route, whoever found it, the shape that its contract knows. `operation` tells what it takes and
-    answers.
+    every refusal of the route, whoever found it, the shape that its contract knows; `unheard` gives it to what the
+    listener refuses before the application hears of it. `operation` tells what it takes and answers.
     """
 
     method: str
@@ -102,6 +104,7 @@ class Route(Struct, frozen=True):
     needs: Needs = Needs.USER
     sets_cookie: bool = False
     refused: Refusing = answers.refused
+    unheard: Callable[[Refusal], bytes] = render_refusal
     operation: Operation = Operation()
 
     @property

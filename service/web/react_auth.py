@@ -8,11 +8,22 @@ import msgspec
 from quart import Response
 
 from service.doors import react_auth
-from service.doors.react_auth import DOOR, Account, Authenticate, Authenticated, NotAuthenticated, Resume, opened, read
+from service.doors.react_auth import (
+    DOOR,
+    Account,
+    Authenticate,
+    Authenticated,
+    NotAuthenticated,
+    Resume,
+    fault,
+    opened,
+    read,
+)
 from service.errors import BadCredentials, Overloaded, Refused, Throttled, TooLarge, Unauthenticated, Unavailable
 from service.gate.attempts import Client
 from service.gate.gate import Gate
 from service.gate.lookups import Principal
+from service.guards.http1 import Refusal
 from service.web.answers import answer_encoded
 from service.web.cookies import SessionCookies
 from service.web.operations import FORM_TYPE, JSON_TYPE, Operation
@@ -35,6 +46,7 @@ def react_auth_routes(gate: Gate, cookies: SessionCookies, body_bytes: int) -> l
     return [
         Route(
             "POST", PATH, door.authenticate, DOOR, Needs.NOBODY, sets_cookie=True, refused=refused,
+            unheard=unheard,
             operation=AUTHENTICATE,
         )
     ]  # fmt: skip
@@ -78,6 +90,11 @@ class ReactAuth:
             raise Unauthenticated
         await self._gate.seen(asked.client, known.holder)
         return known.token, known.holder
+
+
+def unheard(refusal: Refusal) -> bytes:
+    """What the listener says to a request that never gets here, in the contract's shape."""
+    return fault(refusal.message)
 
 
 def refused(refusal: Refused, *, token_given: bool = False) -> Response:  # noqa: ARG001 - no answer here is about the header

@@ -29,8 +29,6 @@ from service.errors import (
     UnsupportedMedia,
 )
 from service.guards.http1 import BEFORE_ANY_ROUTE
-from service.guards.hypercorn import render_refusal
-from service.web.messages import ProblemAnswer
 from service.web.openapi.schemas import Schemas, either, messages_of
 from service.web.operations import JSON_TYPE
 from service.web.principals import SAFE, Needs, Route
@@ -122,8 +120,8 @@ def responses(route: Route, schemas: Schemas) -> dict[int, Said]:
         said.headers |= {name: None for name in HEADERS if name in response.headers}
     for early in BEFORE_ANY_ROUTE:
         said = found.setdefault(early.status, Said())
-        said.refusal(LISTENER, early.word, early.message, msgspec.json.decode(render_refusal(early)))
-        said.body(JSON_TYPE, schemas.of(ProblemAnswer))
+        said.refusal(LISTENER, early.word, early.message, msgspec.json.decode(route.unheard(early)))
+        said.body(JSON_TYPE, problem)
     return dict(sorted(found.items()))
 
 
