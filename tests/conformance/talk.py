@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -66,9 +66,12 @@ class Talk:
 
 
 @asynccontextmanager
-async def talk(service: Running, path: str = "/auth/v2") -> AsyncIterator[Talk]:
-    headers = [(b"User-Agent", AGENT.encode())]
-    async with open_websocket_url(f"{service.ws}{path}", extra_headers=headers) as socket:
+async def talk(
+    service: Running, path: str = "/auth/v2", headers: Mapping[str, str] | None = None
+) -> AsyncIterator[Talk]:
+    sent = {"User-Agent": AGENT, **(headers or {})}
+    extra = [(name.encode(), value.encode()) for name, value in sent.items()]
+    async with open_websocket_url(f"{service.ws}{path}", extra_headers=extra) as socket:
         yield Talk(socket)
         # When the service closes first, trio-websocket's client leaves its TCP connection open.
         await trio.aclose_forcefully(socket._stream)

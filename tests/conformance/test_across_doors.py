@@ -370,3 +370,15 @@ async def test_sessions_live_on_over_a_restart_and_nobody_is_told_that_they_ende
     with running(tmp_path, **FAST) as service:
         found = await honoured(service, person, cookie)
         assert found == dict.fromkeys(found, True)
+
+
+async def test_a_cookie_opens_no_socket(service: Running) -> None:
+    person = await at_account_api(service)
+    person.token = await log_in_at_react_auth(service, person)
+    headers = {"Cookie": f"{COOKIE}={cookie_of(service, person.token)}"}
+    async with talk(service, "/auth/v2", headers) as route, talk(service, "/react-auth", headers) as react_auth:
+        assert (await route.refusal("update_profile", nickname=fresh("nick")))[0] == 403
+        assert await react_auth.ask({"type": RESUME, "session": "", "user": {}}) == {"success": False}
+        await log_out(service, person)
+        # It held nothing, so it is told nothing: the next thing that it hears answers what it says next.
+        assert await react_auth.ask({"id": 1}) == {"id": 1, "success": False}
