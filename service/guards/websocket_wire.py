@@ -34,6 +34,7 @@ from wsproto.events import (
     TextMessage,
 )
 from wsproto.frame_protocol import CloseReason as Code
+from wsproto.handshake import H11Handshake
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from service.guards.limits import SocketLimits
@@ -43,6 +44,9 @@ BODY_HEADERS: Final = {b"content-length", b"transfer-encoding"}
 
 
 MESSAGES: Final = (TextMessage, BytesMessage)
+
+SPENT: Final = H11Handshake(ConnectionType.SERVER)
+"""Stands where a connection had its handshake, once that is done; nothing is ever fed to it."""
 
 
 class GuardedWSConnection(WSConnection):
@@ -91,6 +95,13 @@ class WireConnection(WebSocketConnection):
     def state(self) -> ConnectionState:
         """Where the protocol stands, by wsproto's reckoning."""
         return self._wsproto.state
+
+    async def _accept(
+        self, request: Request, subprotocol: str | None, extra_headers: list[tuple[bytes, bytes]]
+    ) -> None:
+        await super()._accept(request, subprotocol, extra_headers)
+        # Its parser, and all that it has read, would stay as long as the connection: a tenth of an idle one's memory.
+        self._wsproto.handshake = SPENT
 
     async def read(self) -> None:
         """Read until the connection is over. Run once, in a task beside the handler."""

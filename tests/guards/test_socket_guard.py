@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
+import h11
 import pytest
 import trio
 import trio.testing
@@ -448,3 +450,16 @@ async def test_a_connection_can_be_cut_from_beside_its_handler_also_in_the_middl
         await edge.until_open(0)
         assert sorted(heard) == ["reader", "writer"]
         assert edge.failures == []
+
+
+async def test_an_open_connection_keeps_nothing_of_its_handshake() -> None:
+    def parsers() -> int:
+        gc.collect()
+        found = [one for one in gc.get_objects() if isinstance(one, h11.Connection)]
+        return sum(one.our_role is h11.SERVER for one in found)
+
+    before = parsers()
+    async with serving_sockets(echo) as edge, client(edge) as socket:
+        await socket.send_message("hello")
+        assert await socket.get_message() == "hello"
+        assert parsers() == before
