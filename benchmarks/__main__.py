@@ -9,7 +9,10 @@ from rich.console import Console
 from benchmarks.measures import Bench, bench
 from benchmarks.table import Measured, show
 
-MEASURES = ("commands", "commands_under_load", "replayed", "logins", "checks", "authentications", "growth")
+MEASURES = (
+    "commands", "commands_under_load", "replayed", "logins", "checks", "authentications", "revocations", "open_sockets",
+    "growth",
+)  # fmt: skip
 
 
 def main() -> None:

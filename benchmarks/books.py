@@ -10,14 +10,20 @@ from events import merkle
 from events.catalogue import Event, SessionClosed, SessionOpened, SessionSeen
 from events.recorded import Entry, Recorded, encode, searchable
 from events.sealing import seal
+from projections.catalogue import USERS
 from projections.rebuild import rebuild
-from service.batch import BatchRunner, new_command_id, order
+from service.batch import BatchRunner, new_command_id, order, raised
 from service.book import Book, fresh_table, open_book, parse_address
 from service.credentials.passwords import Passwords
+from service.credentials.tokens import digest, format_token, new_secret
+from service.decisions.administration import SetLevel
+from service.decisions.command import user_stream
+from service.decisions.login import LogIn
 from service.decisions.registration import Register, Taking
 
 PASSWORD = "a benchmark's password"
 PAGE = 5_000
+DAY = timedelta(days=1)
 
 
 def make_book(folder: Path, users: int, events: int = 0) -> Path:
@@ -39,6 +45,29 @@ def make_book(folder: Path, users: int, events: int = 0) -> Path:
             rebuild(book.log, fresh_table(book, projection), keyring=book.keyring)
     book.close()
     return path
+
+
+def open_sessions(path: Path, users: int, each: int) -> list[str]:
+    """So many more sessions of each of the first users; their tokens, a user's behind one another."""
+    book = open_book(parse_address(f"sqlite:{path}"))
+    runner, tokens = BatchRunner(book), []
+    for number in range(1, users + 1):
+        user = book.document(USERS, str(number))
+        secrets = [new_secret() for _ in range(each)]
+        logins = [LogIn(number, user.password_version, digest(secret), DAY, most_sessions=each) for secret in secrets]
+        outcomes = runner.run([order(login, actor=user_stream(number), door="benchmark") for login in logins])
+        for secret, outcome in zip(secrets, outcomes, strict=True):
+            tokens.append(format_token(raised(outcome)[-1].position, secret))
+    book.close()
+    return tokens
+
+
+def make_admin(path: Path, user: int) -> None:
+    """Lets that user do what admins may."""
+    book = open_book(parse_address(f"sqlite:{path}"))
+    [outcome] = BatchRunner(book).run([order(SetLevel(user, 2), actor="operator", door="benchmark")])
+    raised(outcome)
+    book.close()
 
 
 def _register(book: Book, number: int, password_hash: str) -> Register:

@@ -5,8 +5,6 @@ Plain epoll and ready-made requests, so that the client costs far less than what
 
 from __future__ import annotations
 
-import base64
-import os
 import selectors
 import socket
 import sys
@@ -16,7 +14,7 @@ from typing import cast
 import msgspec
 from msgspec import Struct
 
-from benchmarks.wire import http_get, is_whole_frame, is_whole_response, masked_text
+from benchmarks.wire import http_get, is_whole_frame, is_whole_response, masked_text, upgrade
 
 MOST_CONNECTIONS = 200
 MOST_SECONDS = 60.0
@@ -97,11 +95,7 @@ def run(plan: Plan) -> Result:
 
 
 def _upgrade(connection: socket.socket, plan: Plan) -> None:
-    key = base64.b64encode(os.urandom(16)).decode()
-    connection.sendall(
-        f"GET {plan.path} HTTP/1.1\r\nHost: 127.0.0.1:{plan.port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-    )
+    connection.sendall(upgrade(plan.port, plan.path))
     answer = connection.recv(65536)
     if b" 101 " not in answer:
         raise RuntimeError(f"no upgrade: {answer[:200]!r}")

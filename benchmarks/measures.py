@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
@@ -14,7 +13,7 @@ from functools import partial
 from http.client import HTTPResponse
 from pathlib import Path
 from time import perf_counter
-from typing import Any, cast
+from typing import cast
 from urllib.request import Request, urlopen
 
 import apsw
@@ -22,9 +21,11 @@ import msgspec
 import trio
 from argon2 import PasswordHasher
 
+from benchmarks import endings
 from benchmarks.books import PASSWORD, make_book
 from benchmarks.commands import submit_for
-from benchmarks.load import Plan, Result
+from benchmarks.load import Plan
+from benchmarks.processes import load, loading, running
 from benchmarks.table import Measured, compared
 from events.log import Query, pages
 from events.recorded import Recorded
@@ -64,14 +65,13 @@ class Bench:
         The callers wait for answers in the event loop that the checks saturate: each takes a turn of it or two.
         """
         commands, checks = [], []
-        with _server("gatebook", str(self.store)) as server:
+        with running("gatebook", str(self.store)) as server:
             plan = self._checks(server.ports["http"], self.seconds)
             for _ in range(self.rounds):
-                alone = _load(plan)
-                with _loading(plan) as loading:
-                    server.tell(f"50 {self.seconds}")
-                    rate = server.hear()["rate"]
-                    beside = loading()
+                alone = load(plan)
+                with loading(plan) as loaded:
+                    rate = server.ask(f"commands 50 {self.seconds}")["rate"]
+                    beside = loaded()
                 commands.append(rate)
                 checks.append((beside.rate, alone.rate))
         yield Measured("commands, 50 callers, checks saturated", "/s", _median(commands), aim="2,500/s")
@@ -106,7 +106,7 @@ class Bench:
 
     def logins(self) -> Iterator[Measured]:
         """Logins a second through the whole service, beside raw Argon2id hashes on all cores at once."""
-        with _server("gatebook", str(self.store)) as server:
+        with running("gatebook", str(self.store)) as server:
             pairs = [
                 (_logins(server.ports["http"], self.seconds), _raw_hashes(self.seconds)) for _ in range(self.rounds)
             ]
@@ -114,21 +114,21 @@ class Bench:
 
     def checks(self) -> Iterator[Measured]:
         """Session checks a second, beside a constant from a bare Quart-Trio application on plain Hypercorn."""
-        with _server("gatebook", str(self.store)) as ours, _server("hello") as theirs:
+        with running("gatebook", str(self.store)) as ours, running("hello") as theirs:
             check = self._checks(ours.ports["http"], self.seconds)
             hello = Plan("http", theirs.ports["http"], "/hello", self.seconds)
-            pairs = [(_load(check).rate, _load(hello).rate) for _ in range(self.rounds)]
+            pairs = [(load(check).rate, load(hello).rate) for _ in range(self.rounds)]
         yield compared("GET /api/session, 50 connections", "/s", pairs, "bare Quart-Trio hello", "0.8")
 
     def authentications(self) -> Iterator[Measured]:
         """Round trips of `auth.authenticate`, beside a bare trio-websocket echo of as many bytes."""
-        with _server("gatebook", str(self.store)) as ours, _server("echo") as theirs:
+        with running("gatebook", str(self.store)) as ours, running("echo") as theirs:
             token = _log_in(ours.ports["http"])
             message = json.dumps({"route": "auth.authenticate", "receipt": 1, "data": {"session_key": token}})
             asked = partial(Plan, "ws", seconds=self.seconds, message=message)
             check = asked(port=ours.ports["ws"], path="/auth/v2", expect='"nickname"')
             echo = asked(port=theirs.ports["ws"], path="/", expect="session_key")
-            pairs = [(_load(check).rate, _load(echo).rate) for _ in range(self.rounds)]
+            pairs = [(load(check).rate, load(echo).rate) for _ in range(self.rounds)]
         yield compared("auth.authenticate, 50 connections", "/s", pairs, "bare trio-websocket echo", "0.6")
 
     def growth(self) -> Iterator[Measured]:
@@ -142,6 +142,14 @@ class Bench:
             resident.append((many[1], few[1]))
         yield compared("start-up, 1,000,000 events", "s", started, "with 1,000 events", "no growth: 1.0")
         yield compared("resident memory, 1,000,000 events", "MiB", resident, "with 1,000 events", "no growth: 1.0")
+
+    def revocations(self) -> Iterator[Measured]:
+        """See `benchmarks.endings`."""
+        return endings.revocations(self._place)
+
+    def open_sockets(self) -> Iterator[Measured]:
+        """See `benchmarks.endings`."""
+        return endings.open_sockets(self._place)
 
     async def _commands(self, callers: int) -> float:
         address = parse_address(f"sqlite:{self.store}")
@@ -168,64 +176,6 @@ class Bench:
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
         return place
-
-
-class _Server:
-    """A server process: its ports, and lines to and fro."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-        self.pid = process.pid
-        self.ports: dict[str, int] = self.hear()
-
-    def tell(self, line: str) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
-
-    def hear(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        heard: dict[str, Any] = json.loads(self._process.stdout.readline())
-        return heard
-
-
-@contextmanager
-def _server(*arguments: str) -> Iterator[_Server]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.servers", *arguments],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        yield _Server(process)
-    except BaseException:
-        process.kill()
-        raise
-    finally:
-        process.communicate(timeout=30)
-
-
-def _load(plan: Plan) -> Result:
-    with _loading(plan) as loading:
-        return loading()
-
-
-@contextmanager
-def _loading(plan: Plan) -> Iterator[Callable[[], Result]]:
-    """A load beside whatever the block does; what is yielded waits for its result."""
-    process = subprocess.Popen([sys.executable, "-m", "benchmarks.load"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdin is not None
-    process.stdin.write(msgspec.json.encode(plan))
-    process.stdin.close()
-    process.stdin = None
-
-    def result() -> Result:
-        said, _ = process.communicate(timeout=90)
-        return msgspec.json.decode(said, type=Result)
-
-    try:
-        yield result
-    finally:
-        process.wait(timeout=90)
 
 
 def _log_in(port: int, user: int = 1) -> str:
@@ -287,12 +237,11 @@ def _one_row_commits(folder: Path, seconds: float) -> float:
 def _start_up(store: Path) -> tuple[float, float]:
     """Seconds to the first answer, and MiB resident then."""
     started = perf_counter()
-    with _server("gatebook", str(store)) as server:
+    with running("gatebook", str(store)) as server:
         _log_in(server.ports["http"])
         took = perf_counter() - started
-        status = Path(f"/proc/{server.pid}/status").read_text("ascii")
-    resident = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
-    return took, int(resident.split()[1]) / 1024
+        resident = server.resident()
+    return took, resident / 1024
 
 
 def _timed(work: Callable[[], object]) -> float:

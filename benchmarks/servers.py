@@ -1,16 +1,19 @@
 """The servers that are measured, each a process of its own: gatebook, a bare Quart-Trio hello, a bare socket echo.
 
-Each prints one JSON line with its ports once it answers, and stops when standard input ends. A line `CALLERS SECONDS`
-on standard input lets that many callers inside gatebook's own process submit commands for that long; what came of it is
-another line.
+Each prints one JSON line with its ports once it answers, and stops when standard input ends. Gatebook answers a line on
+standard input with another: `commands CALLERS SECONDS` lets that many callers inside its own process submit commands
+for that long; `endings` tells when each session that has ended did, by `perf_counter`, which all processes share.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from time import perf_counter
+from typing import ClassVar
 
 import msgspec
 import trio
@@ -20,10 +23,12 @@ from quart_trio import QuartTrio
 from trio_websocket import ConnectionClosed, WebSocketRequest, serve_websocket
 
 from benchmarks.commands import submit_for
+from benchmarks.descriptors import allow_descriptors
+from events.catalogue import SessionClosed
 from service.address import Address
 from service.app import Listening, serve
-from service.batch import Clock
-from service.book import Book, StoreAddress
+from service.batch import BatchRunner, Clock, Order, Outcome
+from service.book import Book, StoreAddress, open_book
 from service.guards import bind_tcp
 from service.logs import configure_logs
 from service.parts import Parts, assemble
@@ -43,24 +48,48 @@ async def asked() -> AsyncIterator[str]:
         yield line
 
 
-async def gatebook(store: Path) -> None:
-    """gatebook over a store, as `gatebook serve` runs it."""
+class NotingRunner(BatchRunner):
+    """Notes when the endings of sessions were committed."""
+
+    ended: ClassVar[dict[str, float]] = {}
+
+    def run(self, orders: Sequence[Order]) -> list[Outcome]:
+        outcomes = super().run(orders)
+        moment = perf_counter()
+        for outcome in outcomes:
+            if isinstance(outcome, tuple):
+                self.ended.update({one.stream: moment for one in outcome if isinstance(one.event, SessionClosed)})
+        return outcomes
+
+
+async def gatebook(store: Path, connections: int) -> None:
+    """gatebook over a store, as `gatebook serve` runs it, for so many connections on each listener."""
     configure_logs("json", "warning")
-    settings = Settings(store=f"sqlite:{store}", http=ANY_PORT, ws=ANY_PORT, metrics=None, log_level="warning")
+    settings = Settings(
+        store=f"sqlite:{store}", http=ANY_PORT, ws=ANY_PORT, metrics=None, log_level="warning",
+        max_connections_ws=connections,
+    )  # fmt: skip
     assembled: list[Parts] = []
     stopping = trio.Event()
 
     def keeping(settings: Settings, address: StoreAddress, book: Book, clock: Clock) -> Parts:
-        assembled.append(assemble(settings, address, book, clock))
-        return assembled[0]
+        parts = assemble(settings, address, book, clock)
+        skew = timedelta(seconds=settings.clock_skew_seconds)
+        parts.writer._open_runner = lambda: NotingRunner(open_book(address), clock=clock, skew=skew)  # noqa: SLF001 - nothing else tells when a commit was
+        assembled.append(parts)
+        return parts
 
     def ready(listening: Listening) -> None:
         say(http=int(listening.http.rpartition(":")[2]), ws=int(listening.ws.rpartition(":")[2]))
 
     async def answer() -> None:
         async for line in asked():
-            callers, seconds = line.split()
-            say(rate=await submit_for(assembled[0].writer, assembled[0].book, int(callers), float(seconds)))
+            match line.split():
+                case ["commands", callers, seconds]:
+                    parts = assembled[0]
+                    say(rate=await submit_for(parts.writer, parts.book, int(callers), float(seconds)))
+                case ["endings"]:
+                    say(**NotingRunner.ended)
         stopping.set()
 
     async with trio.open_nursery() as nursery:
@@ -109,12 +138,15 @@ async def echo() -> None:
 
 
 if __name__ == "__main__":
+    allow_descriptors()
     match sys.argv[1:]:
         case ["gatebook", store]:
-            trio.run(gatebook, Path(store))
+            trio.run(gatebook, Path(store), 500)
+        case ["gatebook", store, connections]:
+            trio.run(gatebook, Path(store), int(connections))
         case ["hello"]:
             trio.run(hello)
         case ["echo"]:
             trio.run(echo)
         case _:
-            sys.exit("python -m benchmarks.servers gatebook STORE | hello | echo")
+            sys.exit("python -m benchmarks.servers gatebook STORE [CONNECTIONS] | hello | echo")

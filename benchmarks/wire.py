@@ -1,7 +1,9 @@
-"""Ready-made requests: an HTTP GET with a bearer token, a masked WebSocket text frame (RFC 6455, 5.2)."""
+"""Ready-made requests: an HTTP GET with a bearer token, an upgrade, a masked WebSocket text frame (RFC 6455, 5.2)."""
 
 from __future__ import annotations
 
+import base64
+import os
 import re
 import struct
 
@@ -15,6 +17,15 @@ def http_get(path: str, token: str = "") -> bytes:
     """A whole request; the connection stays open."""
     bearer = f"Authorization: Bearer {token}\r\n" if token else ""
     return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{bearer}\r\n".encode()
+
+
+def upgrade(port: int, path: str) -> bytes:
+    """A whole request for a WebSocket."""
+    key = base64.b64encode(os.urandom(16)).decode()
+    return (
+        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    ).encode()
 
 
 def masked_text(text: str) -> bytes:
