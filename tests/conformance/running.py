@@ -84,6 +84,9 @@ def running(folder: Path, *, ports: tuple[int, int] | None = None, **settings: A
     """
     http, ws = _free_ports(2) if ports is None else ports
     store, log = folder / "gatebook.db", folder / "serve.log"
+    if log.exists():
+        # Another one runs on the same store, or ran.
+        log = folder / f"serve-{http}.log"
     flags = [part for name, value in settings.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     command = [
         *COMMAND, "serve", "--store", f"sqlite:{store}", "--http", f"127.0.0.1:{http}", "--ws", f"127.0.0.1:{ws}",
