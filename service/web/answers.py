@@ -24,12 +24,14 @@ CHALLENGE: Final = 'Bearer realm="gatebook"'
 """RFC 6750, section 3: an auth-param must follow the scheme."""
 TOKEN_REFUSED: Final = f'{CHALLENGE}, error="invalid_token"'
 
-# ASVS 5.0: 3.4.3 and 3.4.6 (nothing here is a page, or shown inside one), 3.4.4 (no sniffing), 14.3.2 (no caching).
+# ASVS 5.0: 3.4.3 and 3.4.6 (nothing here is a page, or shown inside one), 3.4.4 (no sniffing), 14.3.2 (no caching),
+# 3.5.8 (what a cookie gets is loaded into nobody else's page, a neighbour's on the same site neither).
 HEADERS: Final = (
     ("Content-Type", "application/json"),
     ("Cache-Control", "no-store"),
     ("X-Content-Type-Options", "nosniff"),
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
 )
 _encoder: Final = msgspec.json.Encoder()
 
