@@ -23,12 +23,7 @@ const RETRY_MILLISECONDS = 50; // the package's default of a second would only m
 function openTab({ jsdom, folder, jar, http, ws, enveloper, tell, stored }) {
     const console = new jsdom.VirtualConsole();
     console.on('error', (...said) => tell('trouble', { said: said.map(String).join(' ') }));
-    console.on('jsdomError', error => {
-        // It tells of every connection that fails, which a restart of the service is made of.
-        if (error.type !== 'resource loading') {
-            tell('trouble', { said: String(error.detail?.stack ?? error.stack) });
-        }
-    });
+    console.on('jsdomError', error => tell('trouble', { said: String(error.detail?.stack ?? error.stack) }));
     const options = { url: `${http}/`, cookieJar: jar, virtualConsole: console, runScripts: 'outside-only' };
     const dom = new jsdom.JSDOM('<!doctype html><div id="app"></div>', options);
     const { window } = dom;
