@@ -9,7 +9,6 @@ from __future__ import annotations
 import subprocess
 from collections import deque
 from collections.abc import Sequence
-from datetime import datetime
 from functools import partial
 from typing import Final, Literal, Self
 
@@ -19,6 +18,7 @@ import trio
 from msgspec import Struct
 from msgspec.structs import replace
 
+from events.catalogue import Moment
 from service.audit import DOOR
 from service.batch import Clock, utc_now
 from service.book import StoreAddress
@@ -47,8 +47,8 @@ class RebuildState(Struct, frozen=True, omit_defaults=True):
     state: Literal["running", "done", "failed"]
     position: int
     head: int
-    started_at: datetime
-    finished_at: datetime | None = None
+    started_at: Moment
+    finished_at: Moment | None = None
     error: str | None = None
 
 

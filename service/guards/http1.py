@@ -66,6 +66,9 @@ NO_SUCH_VERSION: Final = Refusal(505, "no_such_version", "The service speaks HTT
 BEFORE_ANY_ROUTE: Final = (MALFORMED, BOTH_LENGTHS, NO_SOCKETS_HERE, TOO_SLOW, TOO_LARGE, HEAD_TOO_LARGE)
 """What any request that names a method and an address of ours may meet, before the application hears of it."""
 
+BEFORE_ANY_TARGET: Final = (MALFORMED, TOO_SLOW, HEAD_TOO_LARGE)
+"""Those among them that it may meet before anybody knows what it is for."""
+
 Render = Callable[[Refusal, bytes], bytes]
 """Makes the JSON body of a refusal, in the shape that the application's own errors have at that target.
 

@@ -13,8 +13,10 @@ from service.past import Past
 from service.readers import Readers
 from service.rebuilds import Rebuilds
 from service.web.admin.looks import Looks
+from service.web.admin.operations import admin_operations
 from service.web.admin.rebuilds import RebuildViews
 from service.web.admin.writes import Writes
+from service.web.operations import Operation
 from service.web.principals import Needs, Route, View
 from service.writer import Writer
 
@@ -55,9 +57,10 @@ def admin_routes(admin: Admin, body_bytes: int) -> list[Route]:
         "POST /admin/api/users/<id>/level": writes.set_level,
         "DELETE /admin/api/sessions/<id>": writes.end_session,
     }
-    return [_route(endpoint, view) for endpoint, view in views.items()]
+    operations = admin_operations(admin.projections)
+    return [_route(endpoint, view, operations[endpoint]) for endpoint, view in views.items()]
 
 
-def _route(endpoint: str, view: View) -> Route:
+def _route(endpoint: str, view: View, operation: Operation) -> Route:
     method, _, path = endpoint.partition(" ")
-    return Route(method, path, view, DOOR, Needs.ADMIN)
+    return Route(method, path, view, DOOR, Needs.ADMIN, operation=operation)

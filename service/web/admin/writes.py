@@ -5,6 +5,8 @@ Each is a command like any other, with the admin as its actor: what was done sta
 
 from __future__ import annotations
 
+from typing import Final
+
 from quart import Response
 
 from projections.catalogue import USERS
@@ -18,8 +20,11 @@ from service.web.admin.messages import Deactivation, LevelChange, Nothing, UserD
 from service.web.answers import answer, nothing
 from service.web.bodies import body_of, optional_body_of
 from service.web.principals import Asked
-from service.web.queries import Parameters, whole
+from service.web.queries import Parameters, Whole
 from service.writer import Writer
+
+USER: Final = Whole("id", "The user's id.", least=1)
+SESSION: Final = Whole("id", "The session's id, which is the number in its token.", least=1)
 
 
 class Writes:
@@ -36,7 +41,7 @@ class Writes:
 
         409 where they are deactivated already, or are the last active admin.
         """
-        user_id = _number(asked)
+        user_id = _number(asked, USER)
         body = await optional_body_of(asked.request, Deactivation, self._body_bytes)
         return await self._changed(asked, user_id, Deactivate(user_id, body.reason))
 
@@ -45,7 +50,7 @@ class Writes:
 
         409 where they are active.
         """
-        user_id = _number(asked)
+        user_id = _number(asked, USER)
         await optional_body_of(asked.request, Nothing, self._body_bytes)
         return await self._changed(asked, user_id, Reactivate(user_id))
 
@@ -54,13 +59,13 @@ class Writes:
 
         The level that they have already changes nothing. 409 where no active admin would be left.
         """
-        user_id = _number(asked)
+        user_id = _number(asked, USER)
         body = await body_of(asked.request, LevelChange, self._body_bytes)
         return await self._changed(asked, user_id, SetLevel(user_id, body.level))
 
     async def end_session(self, asked: Asked) -> Response:
         """End a session, a user's or a guest's."""
-        command = RevokeSession(_number(asked))
+        command = RevokeSession(_number(asked, SESSION))
         await optional_body_of(asked.request, Nothing, self._body_bytes)
         await self._writer.submit(command, actor=asked.principal.actor, door=DOOR)
         return nothing()
@@ -77,10 +82,10 @@ class Writes:
         return answer(UserDocument(USERS.name, str(user_id), shown))
 
 
-def _number(asked: Asked) -> int:
+def _number(asked: Asked, whose: Whole) -> int:
     """The id that the address names; the writes take no parameters."""
     Parameters(asked.request.args, ())
-    number = whole(asked.part("id"))
-    if not number:
+    number = whose.read(asked.part(whose.name))
+    if number is None:
         raise NotFound
     return number

@@ -25,7 +25,8 @@ ABOUT: Final = """\
 An authentication service that writes everything down.
 
 `HEAD` is taken wherever `GET` is, and `OPTIONS` everywhere. An address that is not here answers 404 `no_such_route`, \
-a method that is not here 405 `method_not_allowed` with `Allow`. Times are ISO 8601 in UTC. Messages may gain fields: \
+a method that is not here 405 `method_not_allowed` with `Allow`. Where there are too many connections, the answer is \
+503 without a body. Times are ISO 8601 in UTC. Messages may gain fields: \
 pass over those that you do not know."""
 SCHEMES: Final = {
     "bearer": {

@@ -28,7 +28,8 @@ from service.errors import (
     Unavailable,
     UnsupportedMedia,
 )
-from service.guards.http1 import BEFORE_ANY_ROUTE
+from service.guards.http1 import BEFORE_ANY_ROUTE, BEFORE_ANY_TARGET
+from service.web.messages import ProblemAnswer
 from service.web.openapi.schemas import Schemas, either, messages_of
 from service.web.operations import JSON_TYPE
 from service.web.principals import SAFE, Needs, Route
@@ -122,6 +123,8 @@ def responses(route: Route, schemas: Schemas) -> dict[int, Said]:
         said = found.setdefault(early.status, Said())
         said.refusal(LISTENER, early.word, early.message, msgspec.json.decode(route.unheard(early)))
         said.body(JSON_TYPE, problem)
+        if early in BEFORE_ANY_TARGET:
+            said.body(JSON_TYPE, schemas.of(ProblemAnswer))
     return dict(sorted(found.items()))
 
 
