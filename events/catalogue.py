@@ -39,6 +39,7 @@ ADMIN: Final[Level] = 2
 Moment = Annotated[datetime, Meta(tz=True)]
 CloseReason = Literal["logout", "expired", "replaced", "revoked", "password_changed", "deactivated"]
 FailureReason = Literal["unknown_account", "wrong_password", "deactivated"]
+KeyPurpose = Literal["access_tokens"]
 
 
 class ThrottleStep(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -198,6 +199,17 @@ class ProjectionRebuildAsked(Struct, frozen=True, gc=False, tag="projection.rebu
     projection: str
 
 
+class KeyRotated(Struct, frozen=True, gc=False, omit_defaults=True, tag="key.rotated"):
+    """An operator had a key of the service's own followed by another, which is named after this event's position.
+
+    The other takes over after a while that everybody knows, and what was made with those before it counts until its own
+    time is over. `at_once` says that it takes over from this moment, and that nothing made with those before counts.
+    """
+
+    purpose: KeyPurpose
+    at_once: bool = False
+
+
 Event = (
     UserRegistered
     | SessionOpened
@@ -216,6 +228,7 @@ Event = (
     | GuestCreated
     | GuestLinked
     | ProjectionRebuildAsked
+    | KeyRotated
 )
 
 EVENT_TYPES: Final[tuple[type[Struct], ...]] = get_args(Event)

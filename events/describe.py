@@ -18,6 +18,7 @@ from events.catalogue import (
     AuditRead,
     GuestCreated,
     GuestLinked,
+    KeyRotated,
     LoginFailed,
     LoginThrottled,
     PasswordChanged,
@@ -59,6 +60,7 @@ STREAMS: Final[dict[type[Struct], tuple[str, ...]]] = {
     GuestCreated: (SESSION_STREAM,),
     GuestLinked: (SESSION_STREAM,),
     ProjectionRebuildAsked: (SERVICE_STREAM,),
+    KeyRotated: (SERVICE_STREAM,),
 }
 """The streams in which each type of event stands."""
 

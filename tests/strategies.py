@@ -14,6 +14,7 @@ from events.catalogue import (
     Event,
     GuestCreated,
     GuestLinked,
+    KeyRotated,
     LoginFailed,
     LoginThrottled,
     PasswordChanged,
@@ -78,6 +79,7 @@ _OF_TYPE: Final[dict[type[Any], st.SearchStrategy[Any]]] = {
     GuestCreated: st.builds(GuestCreated, digests, moments, st.none() | st.sampled_from(["guests:1", "guests:2", ""])),
     GuestLinked: st.builds(GuestLinked, ids),
     ProjectionRebuildAsked: st.builds(ProjectionRebuildAsked, texts),
+    KeyRotated: st.builds(KeyRotated, st.just("access_tokens"), st.booleans()),
 }
 
 

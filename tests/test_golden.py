@@ -26,10 +26,10 @@ from projections.names import Tagger
 from projections.replay import Replay
 
 GOLDEN = Path(__file__).parent / "golden"
-RELEASED = 39
+RELEASED = 41
 """How many lines there are, none of which ever changes. Raised, with the digests below, when lines are added."""
-RELEASED_PLAIN = "c5aa8aa52c9b17fd5c14f6e5ed871f43baf00060b5b999dd3867b8bdf217799c"
-RELEASED_SEALED = "e570cb67496fec13fdf67b965b18da3f4b128592651e1c1c4b760108d2b3013e"
+RELEASED_PLAIN = "94d03d16b832bcdc40d60ecc16afbf12e2e118573f735287a00b3d4e16995712"
+RELEASED_SEALED = "323b1b101fa36ca9e774fe5eec876716b20d62e1b1daf3b1ead4c588d0956f50"
 
 
 def key_of(subject: int) -> AESGCM:
