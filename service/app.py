@@ -2,7 +2,7 @@
 
 ```
 core    writer · password workers · watch · registry of sockets · metrics follower · housekeeping · rebuilds
-doors   http · sockets · metrics listener
+doors   http · sockets · metrics listener · end of the tails
 stop    signals
 ```
 
@@ -124,6 +124,7 @@ async def _open_doors(
 ) -> None:
     hooks = parts.observation.hooks
     grace = settings.stop_grace_seconds
+    doors.start_soon(parts.tails.end_at, stopping)
 
     async def web(app: ASGIFramework, listener: str, where: list[socket.socket]) -> None:
         limits = HTTPLimits(body_bytes=settings.body_bytes, connections=settings.max_connections_http)

@@ -45,6 +45,9 @@ class Metrics:
             ["projection", "outcome"], **of_ours,
         )  # fmt: skip
         self.rebuilds_running = Gauge("rebuilds_running", "Rebuilds, asked for by an admin, under way.", **of_ours)
+        self.tails_open = Gauge("tails_open", "Tails that follow the book over the admin endpoint.", **of_ours)
+        self.tails_refused = Counter("tails_refused", "Tails refused since there were too many.", **of_ours)
+        self.tail_skipped = Counter("tail_skipped_entries", "Entries that slow tails passed by.", **of_ours)
         self.follower_lag = Gauge(
             "follower_lag_entries", "Entries that a follower has yet to take.", ["follower"], **of_ours
         )

@@ -30,6 +30,7 @@ from service.readers import Readers
 from service.rebuilds import Rebuilds
 from service.settings import Settings
 from service.sockets.registry import ENDING, Registry
+from service.tails import TailLimits, Tails
 from service.web.admin import Admin
 from service.writer import BatchTold, Writer
 
@@ -44,6 +45,7 @@ class Parts(Struct, frozen=True):
     guests: Guests
     cookies: Cookies
     rebuilds: Rebuilds
+    tails: Tails
     admin: Admin
     readers: Readers
     arrivals: Arrivals
@@ -102,6 +104,9 @@ def assemble(settings: Settings, address: StoreAddress, book: Book, clock: Clock
     rules = identifier_rules(settings.reserved_names, common_passwords_refused=settings.common_passwords_refused)
     readers = Readers(partial(open_book, address))
     rebuilds = Rebuilds(address, writer, metrics, clock)
+    registry = Registry(lookups.lives, metrics)
+    tail_limits = TailLimits(settings.max_tails, settings.list_page, settings.tail_backlog)
+    tails = Tails(readers, lookups, arrivals, registry, metrics, tail_limits)
     audit = Audit(writer, interval=timedelta(seconds=settings.audit_coalesce_seconds), clock=clock)
     return Parts(
         book=book,
@@ -126,6 +131,7 @@ def assemble(settings: Settings, address: StoreAddress, book: Book, clock: Clock
         ),
         cookies=cookies,
         rebuilds=rebuilds,
+        tails=tails,
         admin=Admin(
             readers,
             writer,
@@ -133,13 +139,14 @@ def assemble(settings: Settings, address: StoreAddress, book: Book, clock: Clock
             audit,
             Past(address, readers),
             rebuilds,
+            tails,
             book.projections,
             page=settings.list_page,
         ),
         readers=readers,
         arrivals=arrivals,
         follower=Follower(book.log, arrivals, Query(after=book.log.head().position, limit=settings.read_page)),
-        registry=Registry(lookups.lives, metrics),
+        registry=registry,
         endings=Follower(
             book.log, arrivals, Query(after=book.log.head().position, type=ENDING, limit=settings.read_page)
         ),

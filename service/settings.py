@@ -102,6 +102,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     audit_coalesce_seconds: Annotated[
         int, _whole(0, _DAY, "s", "Looks of one admin at one thing within this time are one event.")
     ] = 300
+    max_tails: Annotated[
+        int, _whole(1, 1_000, "tails", "The most that follow the book at a time; one more is refused as overload.")
+    ] = 10
+    tail_backlog: Annotated[
+        int, _whole(1, 100_000_000, "entries", "A tail that falls further behind than this passes by what it missed.")
+    ] = 10_000
 
     max_connections_http: Annotated[
         int, _whole(1, 1_000_000, "connections", "The most at a time; one more is turned away.")

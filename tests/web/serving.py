@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import trio
 
+from events.follow import Arrivals, Follower
 from events.log import Query
 from events.recorded import Recorded
 from service.audit import Audit
@@ -23,6 +24,8 @@ from service.metrics import Metrics
 from service.past import Past
 from service.readers import Readers
 from service.rebuilds import Rebuilds
+from service.sockets.registry import ENDING, Registry
+from service.tails import TailLimits, Tails
 from service.web.admin import Admin
 from service.web.app import Doors, create_app
 from service.web.cookies import SessionCookies
@@ -33,6 +36,7 @@ ALICE = {"username": "alice", "nickname": "Al", "password": "correct horse", "em
 LOGIN = {"identifier": "alice", "password": "correct horse"}
 AGENT = "test client"
 REBUILD_CHILD = tuple(command("service.rebuild_child"))
+WATCH_SECONDS = 0.005
 
 
 @dataclass
@@ -48,6 +52,8 @@ class Web:
     cookies: SessionCookies
     reasons: list[str]
     metrics: Metrics
+    tails: Tails
+    stopping: trio.Event
 
     async def ask(self, method: str, path: str, body: Any = None, *, token: str | None = None) -> httpx.Response:
         """One request; a body that is not bytes goes as JSON."""
@@ -94,6 +100,7 @@ async def web(
     development: bool = False,
     trusted: tuple[str, ...] = (),
     rebuild_child: Sequence[str] = REBUILD_CHILD,
+    tail_limits: TailLimits | None = None,
     **options: Any,
 ) -> AsyncIterator[Web]:
     """The doors, open until the block ends; options are those of `tests.house.house`."""
@@ -106,7 +113,9 @@ async def web(
         past = Past(address, readers, seconds=past_seconds)
         lookups, projections = inside.gate.lookups, inside.book.projections
         rebuilds = Rebuilds(address, inside.writer, metrics, inside.clock, child=rebuild_child)
-        admin = Admin(readers, inside.writer, lookups, audit, past, rebuilds, projections, page=page)
+        arrivals, registry = Arrivals(), Registry(lookups.lives, metrics)
+        tails = Tails(readers, lookups, arrivals, registry, metrics, tail_limits)
+        admin = Admin(readers, inside.writer, lookups, audit, past, rebuilds, tails, projections, page=page)
         cookies = SessionCookies(inside.cookies, inside.clock, development=development)
         app = create_app(
             inside.gate,
@@ -117,23 +126,28 @@ async def web(
             origins=Origins(trusted),
             body_bytes=body_bytes,
         )
-        async with trio.open_nursery() as core, serving(app) as port:
+        stopping = trio.Event()
+        async with trio.open_nursery() as core, serving(app, stopping) as port:
             core.start_soon(rebuilds.run)
+            core.start_soon(arrivals.watch, inside.book.log, WATCH_SECONDS)
+            core.start_soon(registry.run, Follower(inside.book.log, arrivals, Query(type=ENDING)))
+            core.start_soon(tails.end_at, stopping)
             base = f"http://127.0.0.1:{port}"
             async with httpx.AsyncClient(base_url=base, headers={"User-Agent": AGENT}, trust_env=False) as client:
-                yield Web(inside, app, port, client, audit, readers, cookies, reasons, metrics)
+                yield Web(inside, app, port, client, audit, readers, cookies, reasons, metrics, tails, stopping)
             core.cancel_scope.cancel()
         readers.close()
 
 
 @asynccontextmanager
-async def serving(app: Doors) -> AsyncIterator[int]:
+async def serving(app: Doors, stopping: trio.Event | None = None) -> AsyncIterator[int]:
     """The application on a free port of the loopback address."""
+    stopping = trio.Event() if stopping is None else stopping
     sockets = bind_tcp("127.0.0.1", 0)
     port = int(sockets[0].getsockname()[1])
 
     async def run(task_status: trio.TaskStatus[None]) -> None:
-        await serve_http(app, sockets=sockets, stopping=trio.Event(), task_status=task_status)
+        await serve_http(app, sockets=sockets, stopping=stopping, task_status=task_status)
 
     async with trio.open_nursery() as nursery:
         await nursery.start(run)

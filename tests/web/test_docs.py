@@ -28,6 +28,6 @@ async def test_every_address_is_in_a_table(tmp_path: Path) -> None:
 
 
 def test_every_parameter_of_the_events_is_in_the_table() -> None:
-    page = (DOCS / "admin.md").read_text(encoding="utf-8").partition("## Events")[2].partition("## What")[0]
+    page = (DOCS / "admin.md").read_text(encoding="utf-8").partition("## Events")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)
     assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == {parameter.name for parameter in EVENTS}

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from msgspec.structs import replace
 
 from projections.projection import AnyProjection
-from service.errors import Conflict, LastAdmin
+from service.errors import Conflict, LastAdmin, NotFound
 from service.inspection import DocumentsPage, DocumentThen, EventsPage, ProjectionsView
 from service.rebuilds import RebuildState
 from service.shown import ShownEvent
 from service.web.admin.looks import DOCUMENT, DOCUMENTS, EVENTS, KEY, POSITION
 from service.web.admin.messages import Deactivation, LevelChange, Nothing, UserDocument
+from service.web.admin.tail import PARAMETERS
 from service.web.admin.writes import SESSION, USER
+from service.web.event_stream import CONTENT_TYPE, LAST_EVENT_ID
 from service.web.operations import Operation
-from service.web.queries import Choice
+from service.web.queries import Choice, Whole
+
+LAST_SEEN: Final = Whole(LAST_EVENT_ID, "The id of the last event that was seen; it wins over `after`.")
 
 
 def admin_operations(projections: Sequence[AnyProjection]) -> dict[str, Operation]:
@@ -39,6 +44,9 @@ def admin_operations(projections: Sequence[AnyProjection]) -> dict[str, Operatio
         ),
         "GET /admin/api/events": Operation(answers={200: EventsPage}, query=EVENTS),
         "GET /admin/api/events/<position>": Operation(answers={200: ShownEvent}, parts=(POSITION,), no_query=True),
+        "GET /admin/api/events/follow": Operation(
+            answers={200: str}, media=CONTENT_TYPE, query=PARAMETERS, headers=(LAST_SEEN,), refuses=(NotFound,)
+        ),
         "POST /admin/api/users/<id>/deactivate": replace(user, body=Deactivation, refuses=(Conflict, LastAdmin)),
         "POST /admin/api/users/<id>/reactivate": user,
         "POST /admin/api/users/<id>/level": replace(user, body=LevelChange, optional=False, refuses=(LastAdmin,)),

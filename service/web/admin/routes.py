@@ -12,9 +12,11 @@ from service.gate.lookups import Lookups
 from service.past import Past
 from service.readers import Readers
 from service.rebuilds import Rebuilds
+from service.tails import Tails
 from service.web.admin.looks import Looks
 from service.web.admin.operations import admin_operations
 from service.web.admin.rebuilds import RebuildViews
+from service.web.admin.tail import TailView
 from service.web.admin.writes import Writes
 from service.web.operations import Operation
 from service.web.principals import Needs, Route, View
@@ -35,6 +37,7 @@ class Admin(Struct, frozen=True):
     audit: Audit
     past: Past
     rebuilds: Rebuilds
+    tails: Tails
     projections: tuple[AnyProjection, ...]
     page: int = PAGE
 
@@ -52,6 +55,7 @@ def admin_routes(admin: Admin, body_bytes: int) -> list[Route]:
         "POST /admin/api/projections/<name>/rebuild": rebuilds.ask,
         "GET /admin/api/events": looks.events,
         "GET /admin/api/events/<position>": looks.event,
+        "GET /admin/api/events/follow": TailView(admin.tails, admin.audit).follow,
         "POST /admin/api/users/<id>/deactivate": writes.deactivate,
         "POST /admin/api/users/<id>/reactivate": writes.reactivate,
         "POST /admin/api/users/<id>/level": writes.set_level,
