@@ -172,10 +172,11 @@ async def test_an_ending_between_the_look_and_the_answer_is_heard(
         assert code(await ask(talk, "logout")) == 403
 
 
+@pytest.mark.parametrize("followed", [True, False])
 async def test_a_login_whose_session_ends_before_it_is_answered_holds_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, followed: bool
 ) -> None:
-    """The registry has followed beyond the ending before the connection could register: no one will call `drop`."""
+    """Whether the registry has followed beyond the ending, so that nobody will call `drop`, or not yet come so far."""
     async with inside(tmp_path) as found:
         talk = found.conversation()
         before = (await ask(talk, "login", username="alice", password=PASSWORD))["data"]["session_key"]
@@ -183,7 +184,9 @@ async def test_a_login_whose_session_ends_before_it_is_answered_holds_nothing(
 
         async def ends_at_once(*arguments: Any, **options: Any) -> LoggedIn:
             opened = await log_in(*arguments, **options)
-            await found.passed(found.end(opened.principal.session.id))
+            position = found.end(opened.principal.session.id)
+            if followed:
+                await found.passed(position)
             return opened
 
         with monkeypatch.context() as patched:
