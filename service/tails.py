@@ -7,32 +7,26 @@ shows nothing any more as soon as its session is over, or its user is no active 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
-import msgspec
 import structlog
 import trio
 from msgspec import Struct
 
-from events.catalogue import ADMIN, AuditRead
+from events.catalogue import ADMIN
 from events.follow import Arrivals
-from events.log import Query
-from events.recorded import Recorded
-from service import inspection
 from service.audit import DOOR
-from service.book import Book
 from service.errors import Refused
 from service.gate.lookups import Lookups, Principal
 from service.metrics import Metrics
 from service.readers import Readers
 from service.sockets.registry import Registry
+from service.tail_pages import Page, read
 
 log = structlog.get_logger("gatebook.tails")
 
-TARGET: Final = "events/follow"
-"""What the look of a tail is called. Such looks are shown by no tail: two that showed each other's would never rest."""
 HEARTBEAT_SECONDS: Final = 15.0
+"""How long a tail is silent at most: proxies and clients close what says nothing, and whoever has gone is noticed."""
 PARTING_SECONDS: Final = 1.0
 """How long what is being written when a tail ends may take."""
 LOOK_SECONDS: Final = 0.05
@@ -45,30 +39,6 @@ class TailLimits(Struct, frozen=True):
     tails: int = 10
     page: int = 100
     backlog: int = 10_000
-
-
-class Shown(Struct, frozen=True):
-    """One entry as a tail shows it: JSON, and whether it could be decoded."""
-
-    position: int
-    data: bytes
-    undecodable: bool = False
-
-
-class Skipped(Struct, frozen=True):
-    """Positions that a tail passed by, first and last."""
-
-    first: int
-    last: int
-
-
-class Page(Struct, frozen=True):
-    """What one read of a tail found: perhaps that it skipped, the entries to show, and where it stands now."""
-
-    skipped: Skipped | None
-    shown: Sequence[Shown]
-    position: int
-    head: int
 
 
 class Tails:
@@ -133,6 +103,8 @@ class Tail:
     def __init__(self, tails: Tails, principal: Principal, position: int) -> None:
         self._tails = tails
         self._principal = principal
+        # Whether it has been at the head, and whether it was there when it read last.
+        self._caught_up = False
         self._at_head = False
         self._looked_at = -LOOK_SECONDS
         self._resting = trio.CancelScope()
@@ -179,10 +151,11 @@ class Tail:
                 self.end()
                 return None
             self.position = page.position
-            self._at_head |= page.position == page.head
+            self._at_head = page.position == page.head
+            self._caught_up |= self._at_head
             if page.shown or page.skipped is not None:
                 return page
-            if page.position == page.head and not await self._rest(arrival):
+            if self._at_head and not await self._rest(arrival):
                 break
         if not self._allowed():
             self.end()
@@ -193,7 +166,7 @@ class Tail:
         if self._at_head:
             await trio.sleep_until(self._looked_at + LOOK_SECONDS)
         self._looked_at = trio.current_time()
-        backlog = limits.backlog if self._at_head else None
+        backlog = limits.backlog if self._caught_up else None
         try:
             page = await self._tails.readers.look(lambda book: read(book, self.position, limits.page, backlog))
         except Refused as refusal:
@@ -218,31 +191,3 @@ class Tail:
         except Refused:
             return False
         return principal.user.level >= ADMIN
-
-
-def read(book: Book, after: int, limit: int, backlog: int | None) -> Page:
-    """The next entries beyond a position, at most so many, for a reader's thread.
-
-    Where more than `backlog` entries are left, all but the newest are passed by.
-    """
-    head = book.log.head().position
-    skipped = None
-    if backlog is not None and head - after > backlog:
-        skipped = Skipped(after + 1, head - min(limit, backlog))
-        after = skipped.last
-    entries = book.log.entries(Query(after=after, until=head, limit=limit))
-    decoded = [inspection.decoded(entry) for entry in entries]
-    inspection.prepare_keys(book.keyring, (one.event for one in decoded if isinstance(one, Recorded)))
-    shown = [
-        Shown(entry.position, msgspec.json.encode(inspection.event_object(one, book.keyring)))
-        if isinstance(one, Recorded)
-        else Shown(entry.position, msgspec.json.encode(one), undecodable=True)
-        for entry, one in zip(entries, decoded, strict=True)
-        if not _is_look_of_a_tail(one)
-    ]
-    return Page(skipped, shown, entries[-1].position if entries else head, head)
-
-
-def _is_look_of_a_tail(one: Recorded | inspection.Object) -> bool:
-    event = one.event if isinstance(one, Recorded) else None
-    return isinstance(event, AuditRead) and event.target.startswith(TARGET)

@@ -14,7 +14,8 @@ from werkzeug.datastructures import Headers
 
 from service.audit import Audit
 from service.errors import Malformed, NotFound, Overloaded
-from service.tails import TARGET, Page, Tail, Tails
+from service.tail_pages import TARGET, Page
+from service.tails import Tail, Tails
 from service.web.answers import HEADERS
 from service.web.event_stream import CONTENT_TYPE, LAST_EVENT_ID, heartbeat, message, retry
 from service.web.principals import Asked
