@@ -23,6 +23,10 @@ PORT_TRIES: Final = 16
 KEEPALIVE_SECONDS: Final = 60
 """A peer silent for so long is probed by TCP, so that a host that vanished does not hold a place for ever."""
 
+VANISHED_MILLISECONDS: Final = 120_000
+"""A peer that does not acknowledge what it was sent for so long is given up. TCP itself tries for a quarter of an hour,
+and a keepalive is not sent meanwhile: an answer without an end would stay open to a host that vanished."""
+
 FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 _MISSING_FAMILY: Final = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
@@ -137,6 +141,8 @@ def _bind_one(family: socket.AddressFamily, address: Address) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if hasattr(socket, "TCP_KEEPIDLE"):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_SECONDS)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, VANISHED_MILLISECONDS)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(address)

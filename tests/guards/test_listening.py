@@ -46,6 +46,17 @@ def test_a_name_with_one_address_that_works_is_good_enough(monkeypatch: pytest.M
         assert sock.getsockname()[0] == "127.0.0.1"
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system knows no such option")
+def test_a_peer_that_vanished_is_given_up() -> None:
+    (sock,) = bind_tcp("127.0.0.1", 0)
+    with sock, socket.create_connection(sock.getsockname()):
+        accepted, _ = sock.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 120_000
+
+
 def test_a_port_in_use_is_refused() -> None:
     (sock,) = bind_tcp("127.0.0.1", 0)
     with sock:
