@@ -29,7 +29,8 @@ from projections.rebuild import rebuild
 from service.batch import Clock, utc_now
 from service.book import Book, StoreAddress, fresh_table, open_book, parse_address
 from service.guards import HTTPLimits, SocketLimits, bind_tcp, bound_address, untested_versions
-from service.guards.hypercorn import serve_http
+from service.guards.http1 import Render
+from service.guards.hypercorn import render_refusal, serve_http
 from service.guards.trio_websocket import by_path, serve_sockets
 from service.metrics import metrics_app
 from service.parts import Parts, assemble
@@ -126,9 +127,11 @@ async def _open_doors(
     grace = settings.stop_grace_seconds
     doors.start_soon(parts.tails.end_at, stopping)
 
-    async def web(app: ASGIFramework, listener: str, where: list[socket.socket]) -> None:
+    async def web(
+        app: ASGIFramework, listener: str, where: list[socket.socket], render: Render = render_refusal
+    ) -> None:
         limits = HTTPLimits(body_bytes=settings.body_bytes, connections=settings.max_connections_http)
-        served = partial(serve_http, app, sockets=where, limits=limits, hooks=hooks(listener))
+        served = partial(serve_http, app, sockets=where, limits=limits, hooks=hooks(listener), render=render)
         await doors.start(partial(served, stopping=stopping, grace=grace), name=f"{listener} listener")
 
     cookies = SessionCookies(parts.cookies, parts.clock, development=settings.development)
@@ -142,7 +145,7 @@ async def _open_doors(
         origins=origins,
         body_bytes=settings.body_bytes,
     )
-    await web(app, "http", sockets.http)
+    await web(app, "http", sockets.http, app.unheard)
     if sockets.metrics:
         await web(metrics_app(parts.metrics), "metrics", sockets.metrics)
     limits = SocketLimits(

@@ -107,6 +107,7 @@ class GuardedH11Protocol(H11Protocol):
         body = self.render(refusal, self._target)
         headers = [
             (b"content-type", b"application/json"),
+            (b"cache-control", b"no-store"),
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
             *self.config.response_headers("h11"),

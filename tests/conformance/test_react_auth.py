@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -40,7 +40,12 @@ BOTH = pytest.mark.parametrize("kind", [FORM, JSON], ids=["form", "json"])
 
 
 def post(
-    service: Running, body: bytes | str, kind: str | None = FORM, *, cookie: str | None = None, **headers: str
+    service: Running,
+    body: bytes | str | Iterable[bytes],
+    kind: str | None = FORM,
+    *,
+    cookie: str | None = None,
+    **headers: str,
 ) -> httpx.Response:
     """One request with exactly this body."""
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -243,6 +248,23 @@ def test_what_is_no_message_is_refused_in_the_contracts_shape_and_harms_nobody(s
             assert honest.get(f"{service.http}/health/live").status_code == 200
     assert service.events() == before
     opened(resume(service, cookie), person)
+
+
+def test_what_the_listener_refuses_has_the_contracts_shape_too(service: Running) -> None:
+    message = f"type={RESUME}"
+    asked: list[tuple[int, bytes | Iterable[bytes], dict[str, str]]] = [
+        (413, b"x" * 65_537, {}),
+        # A body of no announced length, too long with its last piece.
+        (413, iter([b"x" * 65_536, b"x"]), {}),
+        (400, message.encode(), {"Connection": "Upgrade", "Upgrade": "websocket"}),
+        (400, message.encode(), {"Transfer_Encoding": "chunked"}),
+        (431, message.encode(), {"X_Header": "x" * 20_000}),
+    ]
+    for status, content, headers in asked:
+        assert refused(post(service, content, **headers), status)
+    # Elsewhere it has that of the address.
+    answer = httpx.post(f"{service.http}/api/session", content=b"x" * 65_537, trust_env=False)
+    assert answer.json()["error"]["code"] == "too_large"
 
 
 @pytest.mark.parametrize("what", [AUTHENTICATE, RESUME])

@@ -147,7 +147,7 @@ async def serving(app: Doors, stopping: trio.Event | None = None) -> AsyncIterat
     port = int(sockets[0].getsockname()[1])
 
     async def run(task_status: trio.TaskStatus[None]) -> None:
-        await serve_http(app, sockets=sockets, stopping=stopping, task_status=task_status)
+        await serve_http(app, sockets=sockets, stopping=stopping, render=app.unheard, task_status=task_status)
 
     async with trio.open_nursery() as nursery:
         await nursery.start(run)
