@@ -9,6 +9,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 import structlog
+import trio
 
 from events.catalogue import SessionOpened
 from events.sealing import open_value
@@ -16,6 +17,7 @@ from service.credentials.cookies import CookieClaims
 from service.decisions.administration import Deactivate
 from service.errors import CrossSite, InternalError, Overloaded, TooLarge, Unavailable
 from service.gate.attempts import Client
+from tests.guards.edge import read_all, read_until
 from tests.web.serving import AGENT, Web, web
 
 AUTHENTICATE = "fantaptik/react-auth/authenticate"
@@ -263,6 +265,24 @@ async def test_what_is_too_large_is_413_in_the_contracts_shape(tmp_path: Path) -
     async with web(tmp_path, body_bytes=100) as found:
         answer = await authenticate(found, password="x" * 100)
         assert refused(answer, 413) == {"message": TooLarge.message}
+
+
+async def test_the_listener_speaks_in_the_shape_of_the_address_and_of_no_earlier_one(tmp_path: Path) -> None:
+    async with web(tmp_path) as found, await trio.open_tcp_stream("127.0.0.1", found.port) as stream:
+        head = f"POST /react-auth?x=1 HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\n"
+        await stream.send_all(f"{head}Content-Length: 0\r\n\r\n".encode())
+        assert b'"success":false' in await read_until(stream, b"}")
+        # The same connection, and nobody knows what this is for.
+        await stream.send_all(b"\0\r\n\r\n")
+        assert (await read_all(stream)).endswith(b'"message":"This is not a well-formed HTTP/1.1 request."}}')
+        for target in ("/react-auth?x=1", f"http://127.0.0.1:{found.port}/react-auth"):
+            async with await trio.open_tcp_stream("127.0.0.1", found.port) as other:
+                await other.send_all(f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 70000\r\n\r\n".encode())
+                answer = (await read_all(other)).partition(b"\r\n\r\n")[2]
+                assert (
+                    answer
+                    == b'{"success":false,"session":"","user":{},"message":"The body of the request is too large."}'
+                )
 
 
 @pytest.mark.parametrize("what", [AUTHENTICATE, RESUME])
