@@ -215,12 +215,14 @@ async def test_a_session_is_registered_first_and_looked_up_after(
     async with inside(tmp_path) as found, found.client() as client, found.client() as late:
         lookups, look = found.house.gate.lookups, found.house.gate.lookups.principal
         before, after = (await found.log_in()).token, (await found.log_in()).token
+        # What fails inside the look would be a fault of ours there, answered like any refusal: so it is noted.
+        registered: list[int] = []
 
         with book_in(tmp_path) as book:
             elsewhere = Desk(book, found.house.clock)
 
             def ends_before_the_look(token: str) -> Any:
-                assert found.holding() == 1
+                registered.append(found.holding())
                 elsewhere.one(RevokeSession(session_of(token)))
                 return look(token)
 
@@ -231,6 +233,7 @@ async def test_a_session_is_registered_first_and_looked_up_after(
 
             monkeypatch.setattr(lookups, "principal", ends_before_the_look)
             assert not await client.resume(before)
+            assert registered == [1]
             assert found.holding() == 0
             monkeypatch.setattr(lookups, "principal", ends_after_the_look)
             assert await late.resume(after)
