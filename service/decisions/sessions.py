@@ -17,9 +17,14 @@ from service.errors import NotFound, Unauthenticated
 NO_SESSION_OF_YOURS: Final = "You have no open session of that id."
 
 
+def over_at(session: Session, idle_limit: timedelta | None) -> datetime:
+    """When the session's time is over: that of its lifetime, or, where there is a limit, since it was seen last."""
+    return session.expires_at if idle_limit is None else min(session.expires_at, session.seen_at + idle_limit)
+
+
 def is_over(session: Session, now: datetime, idle_limit: timedelta | None) -> bool:
-    """Whether the session's time is over: its lifetime, or, where there is a limit, since it was seen last."""
-    return session.expires_at <= now or (idle_limit is not None and now - session.seen_at >= idle_limit)
+    """Whether the session's time is over."""
+    return over_at(session, idle_limit) <= now
 
 
 class SeeSession(Struct, frozen=True):

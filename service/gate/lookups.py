@@ -6,7 +6,7 @@ A lookup that fails is never taken for "there is none": the service says then th
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, TypeVar
 
@@ -27,7 +27,7 @@ from service.book import Book
 from service.credentials.identifiers import Prepared
 from service.credentials.tokens import matches, parse_token
 from service.decisions.registration import Taking
-from service.decisions.sessions import is_over
+from service.decisions.sessions import is_over, over_at
 from service.errors import InternalError, Unauthenticated, Unavailable
 from service.fields import Id
 
@@ -109,7 +109,15 @@ class Lookups:
 
     def renewed(self, principal: Principal) -> Principal:
         """The principal as it is now, for connections that hold one. Unauthenticated when the session is over."""
-        return _account_of(self._live(principal.session.id))
+        return self.principal_of(principal.session.id)
+
+    def principal_of(self, session_id: int) -> Principal:
+        """The same for whoever has proved by something else than its token whose session it is."""
+        return _account_of(self._live(session_id))
+
+    def over_at(self, session: Session) -> datetime:
+        """When the session's time is over, unless it is seen again or ended before."""
+        return over_at(session, self._idle_limit)
 
     def lives(self, session_id: int) -> bool:
         """Whether that session, a guest's too, is open at this moment; for whoever has no token of it at hand."""
