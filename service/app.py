@@ -141,6 +141,7 @@ async def _open_doors(
         parts.guests,
         parts.admin,
         parts.unready,
+        parts.metrics,
         cookies=cookies,
         origins=origins,
         body_bytes=settings.body_bytes,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import Final
 
 import structlog
@@ -19,6 +20,7 @@ from service.guards.http1 import Refusal
 from service.guards.hypercorn import render_refusal
 from service.guards.quart_trio import WholeRequestConnection
 from service.guards.reporting import describe
+from service.metrics import Metrics
 from service.web import answers
 from service.web.account import account_routes
 from service.web.admin import Admin, admin_routes
@@ -41,12 +43,16 @@ class Doors(QuartTrio):
 
     asgi_http_class = WholeRequestConnection
 
-    def __init__(self, gate: Gate, routes: Sequence[Route], cookies: SessionCookies, origins: Origins) -> None:
+    def __init__(
+        self, gate: Gate, routes: Sequence[Route], cookies: SessionCookies, origins: Origins, metrics: Metrics
+    ) -> None:
         super().__init__("service.web", static_folder=None)
         self._gate = gate
         self._cookies = cookies
         self._origins = origins
+        self._metrics = metrics
         self._routes = {route.endpoint: route for route in routes}
+        self._seconds = {route.door: metrics.request_seconds.labels(route.door) for route in routes}
         # An address has one contract, whatever the method.
         self._unheard = {route.path.encode(): route.unheard for route in routes}
         for route in routes:
@@ -79,12 +85,17 @@ class Doors(QuartTrio):
 
     async def _answered(self, request: Request, route: Route) -> Response:
         """The route's answer; its refusals are those of its contract."""
+        started = perf_counter()
         try:
             return await route.view(await asked(request, route, self._gate, self._cookies, self._origins))
         except Refused as refusal:
+            self._metrics.refusals.labels(refusal.code, route.door).inc()
             return route.refused(refusal, token_given="Authorization" in request.headers)
         except Exception as error:  # noqa: BLE001 - one fault is one request's
+            self._metrics.refusals.labels(InternalError.code, route.door).inc()
             return route.refused(_failed(request, error))
+        finally:
+            self._seconds[route.door].observe(perf_counter() - started)
 
     def _unrouted(self, method: str, error: Exception | None) -> Response:
         # Werkzeug would redirect some addresses to others; an address is what it is, and no body is ever sent twice.
@@ -105,6 +116,7 @@ def create_app(
     guests: Guests,
     admin: Admin,
     readiness: Callable[[], list[str]],
+    metrics: Metrics,
     *,
     cookies: SessionCookies,
     origins: Origins = OURS_ALONE,
@@ -121,4 +133,4 @@ def create_app(
         *admin_routes(admin, body_bytes),
         *health_routes(readiness),
     ]
-    return Doors(gate, [*routes, openapi_route(routes)], cookies, origins)
+    return Doors(gate, [*routes, openapi_route(routes)], cookies, origins, metrics)

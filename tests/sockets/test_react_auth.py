@@ -216,7 +216,7 @@ async def test_a_session_is_registered_first_and_looked_up_after(
         lookups, look = found.house.gate.lookups, found.house.gate.lookups.principal
         before, after = (await found.log_in()).token, (await found.log_in()).token
         # What fails inside the look would be a fault of ours there, answered like any refusal: so it is noted.
-        registered: list[int] = []
+        registered: list[float] = []
 
         with book_in(tmp_path) as book:
             elsewhere = Desk(book, found.house.clock)

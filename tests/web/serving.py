@@ -122,6 +122,7 @@ async def web(
             inside.guests,
             admin,
             lambda: reasons,
+            metrics,
             cookies=cookies,
             origins=Origins(trusted),
             body_bytes=body_bytes,

@@ -340,6 +340,25 @@ async def test_a_fault_of_ours_is_500_in_the_contracts_shape(tmp_path: Path, mon
         assert PASSWORD not in repr(lines)
 
 
+async def test_refusals_and_seconds_are_counted_by_door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with web(tmp_path) as found:
+        await found.register()
+        opened(await authenticate(found))
+        refused(await authenticate(found, password="wrong"))
+        refused(await resume(found, None))
+        refused(await post(found, {"type": "x"}), 400)
+        refused(await post(found, {"type": RESUME}, headers={"Origin": "null"}), 403)
+        monkeypatch.setattr(found.house.gate, "log_in", None)
+        refused(await authenticate(found), 500)
+
+        def counted(name: str, **labels: str) -> float | None:
+            return found.metrics.registry.get_sample_value(f"gatebook_{name}", {"door": "react-auth", **labels})
+
+        codes = ["bad_credentials", "unauthenticated", "malformed", "cross_site", "internal_error"]
+        assert [counted("refusals_total", code=code) for code in codes] == [1] * 5
+        assert counted("request_seconds_count") == 6
+
+
 async def test_other_methods_are_not_taken(tmp_path: Path) -> None:
     async with web(tmp_path) as found:
         for method in ("GET", "PUT", "DELETE"):

@@ -12,6 +12,7 @@ import pytest
 from quart import Response
 
 from service.errors import HTTP_STATUS, Refused, Throttled
+from service.metrics import Metrics
 from service.web.answers import nothing
 from service.web.app import Doors
 from service.web.cookies import SessionCookies
@@ -60,7 +61,7 @@ ROUTES = [
 async def doors(folder: Path) -> AsyncIterator[httpx.AsyncClient]:
     async with (
         house(folder) as inside,
-        serving(Doors(inside.gate, ROUTES, SessionCookies(inside.cookies), Origins((PARTNER,)))) as port,
+        serving(Doors(inside.gate, ROUTES, SessionCookies(inside.cookies), Origins((PARTNER,)), Metrics())) as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
     ):
         yield client

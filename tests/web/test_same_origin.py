@@ -11,6 +11,7 @@ from quart import Response
 
 from service.credentials.cookies import CookieClaims
 from service.gate.attempts import client_of
+from service.metrics import Metrics
 from service.web.answers import nothing
 from service.web.app import Doors
 from service.web.cookies import NAME, SessionCookies
@@ -60,7 +61,8 @@ def asks_whence(path: str, method: str, shown: str) -> bool:
 @pytest.mark.parametrize("path", ["/user", "/guest", "/setting", "/nobody", "/both"])
 async def test_every_site_every_origin_every_method_every_way_to_show_a_session(tmp_path: Path, path: str) -> None:
     async with house(tmp_path) as inside:
-        app = Doors(inside.gate, ROUTES, SessionCookies(inside.cookies, inside.clock), Origins((PARTNER,)))
+        cookies = SessionCookies(inside.cookies, inside.clock)
+        app = Doors(inside.gate, ROUTES, cookies, Origins((PARTNER,)), Metrics())
         async with serving(app) as port, httpx.AsyncClient(trust_env=False) as client:
             base = f"http://127.0.0.1:{port}"
             user_id = await inside.gate.register(CLIENT, username="alice", nickname="Al", password="correct horse")
