@@ -14,7 +14,8 @@ from service.credentials.reserved_names import RESERVED_NAMES
 
 __all__ = ["SECRET_SETTINGS", "Settings", "flag_of", "meta_of", "reference", "variable_of"]
 
-SECRET_SETTINGS: Final = frozenset({"master_key"})
+SECRET_SETTINGS: Final = frozenset({"master_key", "introspection_clients"})
+"""What is shown nowhere. Of clients only digests, but one may have been given the secret itself by mistake."""
 VARIABLE_PREFIX: Final = "GATEBOOK_"
 
 
@@ -24,6 +25,10 @@ def _whole(least: int, most: int, unit: str, meaning: str) -> Meta:
 
 def _about(meaning: str, unit: str = "") -> Meta:
     return Meta(description=meaning, extra={"unit": unit})
+
+
+def _name(meaning: str) -> Meta:
+    return Meta(min_length=1, max_length=255, pattern=r"\A[!-~]+\Z", description=meaning, extra={"unit": ""})
 
 
 _DAY: Final = 86_400
@@ -77,6 +82,22 @@ class Settings(Struct, frozen=True, kw_only=True):
     sessions_per_user: Annotated[
         int, _whole(1, 10_000, "sessions", "One more login of the same user ends the oldest session.")
     ] = 100
+
+    token_issuer: Annotated[
+        str, _name("Who makes access tokens, `iss` in each: best the address of the service, `https://…`.")
+    ] = "gatebook"  # noqa: S105 - a name
+    token_audience: Annotated[str, _name("Whom access tokens are for, `aud` in each.")] = "gatebook"  # noqa: S105 - a name
+    token_lifetime: Annotated[
+        int, _whole(10, 300, "s", "An access token is good for this long, and no longer than its session.")
+    ] = 300
+    introspection_clients: Annotated[
+        tuple[str, ...],
+        _about(
+            "Services that may ask what a token is worth, as `NAME:DIGEST`, the SHA-256 of a secret of 32 random bytes"
+            " or more in hexadecimal digits. Never a flag.",
+            "clients",
+        ),
+    ] = ()
 
     guests_per_address: Annotated[
         int, _whole(0, 100_000, "guests", "The most guests at a time from one address; one more is refused.")
@@ -158,7 +179,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     def _shown(self, name: str) -> object:
         value = getattr(self, name)
-        return "<hidden>" if name in SECRET_SETTINGS and value is not None else value
+        return "<hidden>" if name in SECRET_SETTINGS and value else value
 
 
 def variable_of(name: str) -> str:

@@ -7,7 +7,7 @@ import math
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
 
@@ -15,6 +15,7 @@ import msgspec
 from msgspec.structs import FieldInfo, fields
 
 from service.address import Address, parse_address
+from service.credentials.clients import CLIENT
 from service.settings import SECRET_SETTINGS, VARIABLE_PREFIX, Settings, flag_of, meta_of, variable_of
 from service.web.origins import is_origin
 
@@ -156,7 +157,7 @@ def _native(field: FieldInfo, value: object, where: str) -> object:
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(_expected(field))
         converted: object = msgspec.convert(value, field.type, dec_hook=_path)
-        return _origins(converted) if field.name == "trusted_origins" else converted
+        return _CHECKS.get(field.name, _as_it_is)(converted)
     except (msgspec.ValidationError, ValueError, TypeError) as fault:
         # msgspec's own sentences speak of types and paths; those of the parsers complete ours.
         expected = _expected(field) if isinstance(fault, msgspec.ValidationError) else str(fault)
@@ -195,6 +196,22 @@ def _origins(value: Any) -> object:  # noqa: ANN401 - a tuple of texts by now
     )
 
 
+def _clients(value: Any) -> object:  # noqa: ANN401 - a tuple of texts by now
+    if all(map(CLIENT.fullmatch, value)):
+        return value
+    raise ValueError(
+        "a list of clients, each a name, a colon and the SHA-256 of its secret in 64 hexadecimal digits, such as"
+        " shop:0f1e…"
+    )
+
+
+def _as_it_is(value: object) -> object:
+    return value
+
+
+_CHECKS: Final[dict[str, Callable[[Any], object]]] = {"trusted_origins": _origins, "introspection_clients": _clients}
+
+
 def _path(kind: type, value: object) -> object:
     if kind is Path and isinstance(value, Path):
         return value
@@ -215,6 +232,8 @@ def _expected(field: FieldInfo) -> str:
         return "true or false"
     if get_origin(kind) is tuple:
         return f"a list of {(meta.extra or {}).get('unit') or 'names'}"
+    if meta.pattern is not None:
+        return f"a text of at most {meta.max_length:,} characters, ASCII without spaces"
     return "the path of a file" if Path in get_args(kind) else "a text that is not empty"
 
 

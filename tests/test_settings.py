@@ -208,6 +208,11 @@ def refusal_or_question(**sources: Any) -> str:
         ("http = 8000", "must be HOST:PORT as text, not 8000."),
         ("store = 1", "must be a text that is not empty, not 1."),
         ("master_key_file = 1", "must be the path of a file, not 1."),
+        ("token_lifetime = 301", "must be a whole number from 10 to 300, not 301."),
+        ("token_issuer = ''", "must be a text of at most 255 characters, ASCII without spaces, not ''."),
+        ("token_issuer = 'a b'", "must be a text of at most 255 characters, ASCII without spaces, not 'a b'."),
+        ('token_audience = "a\\n"', "must be a text of at most 255 characters, ASCII without spaces, not 'a\\n'."),
+        (f"token_audience = '{'a' * 256}'", "must be a text of at most 255 characters, ASCII without spaces, not "),
         ("[batch]\nsize = 1", "There is no setting 'batch', found in "),
         ("batchsize = 1", "; did you mean batch_size?"),
         ("GATEBOOK_STORE = 'x'", "There is no setting 'GATEBOOK_STORE'"),
@@ -268,6 +273,31 @@ def test_a_bad_master_key_is_not_repeated(key: str, toml: Path) -> None:
     assert sentence == "GATEBOOK_MASTER_KEY in the environment must be base64 of 32 bytes."
     toml.write_text(f"master_key = {json.dumps(key)}")
     assert refusal(file=toml) == f"master_key in {toml} must be base64 of 32 bytes."
+
+
+def test_clients_that_may_introspect(toml: Path) -> None:
+    assert read().introspection_clients == ()
+    clients = (f"shop:{'0f' * 32}", f"mail.example.org:{'1e' * 32}")
+    assert read(environ={"GATEBOOK_INTROSPECTION_CLIENTS": ", ".join(clients)}).introspection_clients == clients
+    toml.write_text(f"introspection_clients = {json.dumps(clients)}")
+    settings = read(file=toml)
+    assert settings.introspection_clients == clients
+    assert "introspection_clients='<hidden>'" in repr(settings)
+    assert "0f0f" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "given", [["shop:hunter2"], ["hunter2"], [f"shop:{'0F' * 32}"], [f"a b:{'0f' * 32}"], "hunter2", [2]]
+)
+def test_a_client_that_is_none_is_not_repeated(given: object, toml: Path) -> None:
+    """Whoever takes the secret for its digest is not to read it in a log."""
+    toml.write_text(f"introspection_clients = {json.dumps(given)}")
+    said = refusal(file=toml)
+    assert said.startswith(f"introspection_clients in {toml} must be a list of clients")
+    assert "hunter2" not in said
+    said = refusal(flags={"introspection_clients": "shop:hunter2"})
+    assert "is a secret" in said
+    assert "hunter2" not in said
 
 
 def test_the_master_key_is_no_flag() -> None:
