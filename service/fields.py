@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from service.credentials.identifiers import LONGEST_EMAIL, NICKNAME_LENGTHS, SHORTEST_PASSWORD, USERNAME_LENGTHS
 
-__all__ = ["EmailAddress", "Id", "Identifier", "NewPassword", "Nickname", "Secret", "Token", "Username"]
+__all__ = ["NOT_EMPTY", "EmailAddress", "Id", "Identifier", "NewPassword", "Nickname", "Secret", "Token", "Username"]
 
 _SECRET: Final = {"format": "password"}
 _TAKEN_SECRET: Final = {**_SECRET, "writeOnly": True}
@@ -59,5 +59,7 @@ NewPassword = Annotated[
 
 Secret = Annotated[str, Meta(extra_json_schema=_TAKEN_SECRET)]
 """A password that is held against the one that there is."""
+
+NOT_EMPTY: Final = Meta(extra_json_schema={"minLength": 1})
 
 Identifier = Annotated[str, Meta(description="A username, or with an `@` an e-mail address.")]

@@ -6,7 +6,7 @@ The contract as it is served, with what we decided where it is silent, is docs/a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from msgspec import Struct
 
@@ -19,7 +19,7 @@ from service.errors import (
     Refused,
     Unauthenticated,
 )
-from service.fields import Identifier, Secret, Token
+from service.fields import NOT_EMPTY, Identifier, Secret, Token
 
 __all__ = ["DOOR", "AuthServerProblem", "Credentials", "TokenIssued", "read_login", "refused"]
 
@@ -29,8 +29,8 @@ DOOR: Final = "auth-server"
 class Credentials(Struct, frozen=True):
     """Who logs in; the field `email` takes any identifier."""
 
-    email: Identifier
-    password: Secret
+    email: Annotated[Identifier, NOT_EMPTY]
+    password: Annotated[Secret, NOT_EMPTY]
 
     def __repr__(self) -> str:
         return "Credentials(…)"

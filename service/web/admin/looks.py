@@ -31,7 +31,10 @@ POSITION: Final = Whole("position", "Where the event stands in the book.", least
 
 LIMIT: Final = Whole("limit", "How many at most.", least=1, most=LARGEST_PAGE)
 INDEX: Final = Text(
-    "index", "The index to find documents by; goes with `value`.", "[a-z_]{1,100}", "the name of an index"
+    "index",
+    "One of the `indexes` of the projection, to find documents by; goes with `value`.",
+    "[a-z_]{1,100}",
+    "the name of an index",
 )
 VALUE: Final = Whole("value", "What the index of each document must be.")
 AFTER_KEY: Final = Text("after", "The `next` of the page before.", _KEY, "the key that the page before ended with")
