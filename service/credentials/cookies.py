@@ -59,14 +59,11 @@ class Cookies:
 
     def seal(self, claims: CookieClaims) -> str:
         """The claims, sealed under the newest key. Raises Unavailable when there is none, or none can be read."""
-        now = self._clock()
-        self._prepare(now)
-        # No room for a new key is no reason to send anybody away: that of the period before still is a secret.
-        periods = [period for period in self._keys if period <= _period(now)]
-        if not periods:
-            self._refuse_trouble()
-            raise Unavailable("the key store has no key for cookies, and no room for one")
-        return self._keys[max(periods)].encrypt(msgspec.json.encode(claims)).decode("ascii")
+        return self._newest().encrypt(msgspec.json.encode(claims)).decode("ascii")
+
+    def check(self) -> None:
+        """Raises what `seal` would raise, for whoever writes something down that a cookie is to tell of."""
+        self._newest()
 
     def open(self, value: str) -> CookieClaims | None:
         """What the cookie says; None when it is none that was sealed over this store, whatever it is.
@@ -102,6 +99,16 @@ class Cookies:
         for name in names:
             self._keyring.destroy_service_key(name)
             self._keys.pop(_number(name), None)
+
+    def _newest(self) -> Fernet:
+        now = self._clock()
+        self._prepare(now)
+        # No room for a new key is no reason to send anybody away: that of the period before still is a secret.
+        periods = [period for period in self._keys if period <= _period(now)]
+        if not periods:
+            self._refuse_trouble()
+            raise Unavailable("the key store has no key for cookies, and no room for one")
+        return self._keys[max(periods)]
 
     def _prepare(self, now: datetime) -> None:
         if not self._keys.keys() >= {_period(now), _period(now + AHEAD)}:

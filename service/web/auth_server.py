@@ -85,6 +85,7 @@ class AuthServer:
                 continue
             await self._gate.seen(asked.client, known.holder)
             return self._issued(known.token, known.holder)
+        self._cookies.check()
         admitted = await self._guests.admit(asked.client)
         return self._issued(admitted.token, admitted.guest)
 
@@ -101,6 +102,7 @@ class AuthServer:
         if len(data) > self._body_bytes:
             raise TooLarge
         given = read_login(asked.request.headers.getlist("Content-Type"), data)
+        self._cookies.check()
         opened = await self._gate.log_in(asked.client, given.email, given.password, guest=guest)
         return self._issued(opened.token, opened.principal)
 

@@ -48,6 +48,10 @@ class SessionCookies:
         ]
         return self._cookies.open(given[0]) if len(given) == 1 else None
 
+    def check(self) -> None:
+        """Raises what `put` would, before a session is opened that nobody would hear of then."""
+        self._cookies.check()
+
     def put(self, response: Response, token: str, holder: Holder) -> None:
         """Has the client keep the token until its session ends, sealed under the newest key; Unavailable without one.
 

@@ -80,6 +80,7 @@ class ReactAuth:
         return response
 
     async def _log_in(self, client: Client, call: Authenticate) -> tuple[str, Principal]:
+        self._cookies.check()
         logged_in = await self._gate.log_in(client, call.username, call.password)
         return logged_in.token, logged_in.principal
 

@@ -8,7 +8,9 @@ import httpx
 import pytest
 import trio
 
-from events.catalogue import GuestCreated, SessionOpened, SessionSeen
+from events.catalogue import GuestCreated, SessionOpened, SessionSeen, UserRegistered
+from events.errors import StoreUnavailableError
+from service.gate.attempts import Client
 from tests.web.serving import Web, web
 from tests.web.test_account import Broken
 
@@ -55,6 +57,23 @@ async def test_nobody_is_made_a_guest_when_nothing_can_be_written(tmp_path: Path
         undecided(await authenticate(at))
         at.house.writer._stopping = False
         assert (await authenticate(at)).status_code == 200
+
+
+async def test_nothing_is_written_that_no_cookie_could_tell_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with web(tmp_path) as at:
+        await at.register()
+        guest = await at.house.guests.admit(Client("auth-server"))
+
+        def unreadable(_: str) -> dict[str, bytes]:
+            raise StoreUnavailableError("no keys")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(at.house.book.keyring, "service_keys", unreadable)
+            undecided(await authenticate(at))
+            undecided(await log_in(at, guest.token))
+        assert [type(one.event) for one in at.events()] == [UserRegistered, GuestCreated]
+        at.house.clock.pass_by(seconds=1)
+        assert (await log_in(at, guest.token)).status_code == 200
 
 
 async def test_a_guest_who_comes_again_was_seen(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import structlog
 import trio
 
 from events.catalogue import SessionOpened
+from events.errors import StoreUnavailableError
 from events.sealing import open_value
 from service.credentials.cookies import CookieClaims
 from service.decisions.administration import Deactivate
@@ -325,6 +326,23 @@ async def test_what_cannot_be_decided_is_503_and_leaves_the_cookie(
                 assert refused(answer, 503) == {"message": refusal.message}
                 assert answer.headers["Retry-After"] == str(refusal.retry_after)
         opened(await resume(found, cookie))
+
+
+async def test_no_session_is_opened_that_no_cookie_could_tell_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with web(tmp_path) as found:
+        await found.register()
+
+        def unreadable(_: str) -> dict[str, bytes]:
+            raise StoreUnavailableError("no keys")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(found.house.book.keyring, "service_keys", unreadable)
+            answer = await authenticate(found)
+        assert (answer.status_code, answer.json()["success"]) == (503, False)
+        assert "Set-Cookie" not in answer.headers
+        assert found.events("session.opened") == []
 
 
 async def test_a_fault_of_ours_is_500_in_the_contracts_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
