@@ -13,33 +13,24 @@ are gone; only then is the core cancelled, and the writer writes what still wait
 from __future__ import annotations
 
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
-from functools import partial
 from typing import Final
 
 import structlog
 import trio
-from hypercorn.typing import ASGIFramework
-from msgspec import Struct
 
 from projections.rebuild import rebuild
 from service.batch import Clock, utc_now
 from service.book import Book, StoreAddress, fresh_table, open_book, parse_address
-from service.guards import HTTPLimits, SocketLimits, bind_tcp, bound_address, untested_versions
-from service.guards.http1 import Render
-from service.guards.hypercorn import render_refusal, serve_http
-from service.guards.trio_websocket import by_path, serve_sockets
-from service.metrics import metrics_app
+from service.guards import untested_versions
+from service.listeners import Listening, bind_all, open_doors
 from service.parts import Parts, assemble
 from service.settings import Settings
-from service.sockets.react_auth import react_auth_handlers
-from service.sockets.route import route_handlers
-from service.web.app import create_app
-from service.web.cookies import IN_DEVELOPMENT, SessionCookies
-from service.web.origins import Origins
+from service.web.cookies import IN_DEVELOPMENT
+
+__all__ = ["STOP_SIGNALS", "SWITCH_SECONDS", "Listening", "prepare", "serve"]
 
 log = structlog.get_logger("gatebook.app")
 
@@ -47,14 +38,6 @@ STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 # How long a thread keeps the interpreter from one that waits for it. The writer gives it up at every statement, and
 # beside a busy event loop would wait Python's default of 5 ms to have it back, several times in each batch.
 SWITCH_SECONDS: Final = 0.0001
-
-
-class Listening(Struct, frozen=True):
-    """Where the service can be reached, once it can: the addresses with the real ports."""
-
-    http: str
-    ws: str
-    metrics: str | None
 
 
 async def serve(
@@ -80,7 +63,7 @@ async def serve(
     stopping = trio.Event() if stopping is None else stopping
     address = parse_address(settings.store, settings.master_key, settings.master_key_file)
     with ExitStack() as opened:
-        sockets = _bind(settings, opened)
+        sockets = bind_all(settings, opened)
         prepare(address, said)
         book = open_book(address)
         opened.callback(book.close)
@@ -90,7 +73,7 @@ async def serve(
         async with trio.open_nursery() as core:
             await _start_core(settings, parts, core)
             async with _stop_on_signal(stopping), trio.open_nursery() as doors:
-                await _open_doors(settings, parts, sockets, stopping, doors)
+                await open_doors(settings, parts, sockets, stopping, doors)
                 log.info("listening", http=sockets.listening.http, ws=sockets.listening.ws)
                 ready(sockets.listening)
             log.info("doors_closed")
@@ -118,69 +101,6 @@ async def _start_core(settings: Settings, parts: Parts, core: trio.Nursery) -> N
     core.start_soon(parts.observation.follow, parts.follower, parts.registry.doubt)
     core.start_soon(parts.housekeeping.run, parts.observation.housekeeping)
     core.start_soon(parts.rebuilds.run)
-
-
-async def _open_doors(
-    settings: Settings, parts: Parts, sockets: _Sockets, stopping: trio.Event, doors: trio.Nursery
-) -> None:
-    hooks = parts.observation.hooks
-    grace = settings.stop_grace_seconds
-    doors.start_soon(parts.tails.end_at, stopping)
-
-    async def web(
-        app: ASGIFramework, listener: str, where: list[socket.socket], render: Render = render_refusal
-    ) -> None:
-        limits = HTTPLimits(body_bytes=settings.body_bytes, connections=settings.max_connections_http)
-        served = partial(serve_http, app, sockets=where, limits=limits, hooks=hooks(listener), render=render)
-        await doors.start(partial(served, stopping=stopping, grace=grace), name=f"{listener} listener")
-
-    cookies = SessionCookies(parts.cookies, parts.clock, development=settings.development)
-    origins = Origins(settings.trusted_origins)
-    app = create_app(
-        parts.gate,
-        parts.guests,
-        parts.admin,
-        parts.unready,
-        parts.metrics,
-        cookies=cookies,
-        origins=origins,
-        body_bytes=settings.body_bytes,
-    )
-    await web(app, "http", sockets.http, app.unheard)
-    if sockets.metrics:
-        await web(metrics_app(parts.metrics), "metrics", sockets.metrics)
-    limits = SocketLimits(
-        message_bytes=settings.message_bytes,
-        fragments=settings.message_fragments,
-        connections=settings.max_connections_ws,
-    )
-    behind = parts.gate, parts.registry, parts.metrics
-    handler = by_path(route_handlers(*behind) | react_auth_handlers(*behind))
-    served = partial(serve_sockets, handler, sockets=sockets.ws, limits=limits, hooks=hooks("ws"))
-    await doors.start(partial(served, stopping=stopping, grace=grace), name="socket listener")
-
-
-class _Sockets(Struct, frozen=True):
-    """The listening sockets."""
-
-    http: list[socket.socket]
-    ws: list[socket.socket]
-    metrics: list[socket.socket]
-
-    @property
-    def listening(self) -> Listening:
-        metrics = bound_address(self.metrics[0]) if self.metrics else None
-        return Listening(bound_address(self.http[0]), bound_address(self.ws[0]), metrics)
-
-
-def _bind(settings: Settings, opened: ExitStack) -> _Sockets:
-    """Binds every listener first, so that a port in use is told before a store is made."""
-    bound: list[list[socket.socket]] = []
-    for address in (settings.http, settings.ws, settings.metrics):
-        bound.append([] if address is None else bind_tcp(address.host, address.port))
-        for one in bound[-1]:
-            opened.callback(one.close)
-    return _Sockets(*bound)
 
 
 @asynccontextmanager

@@ -1,0 +1,100 @@
+"""The listeners: what is served on each, for whom, and within which bounds.
+
+The tasks behind them all run in the doors' nursery of `service.app`.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import ExitStack
+from functools import partial
+
+import trio
+from hypercorn.typing import ASGIFramework
+from msgspec import Struct
+
+from service.guards import HTTPLimits, SocketLimits, bind_tcp, bound_address
+from service.guards.http1 import Render
+from service.guards.hypercorn import render_refusal, serve_http
+from service.guards.trio_websocket import by_path, serve_sockets
+from service.metrics import metrics_app
+from service.parts import Parts
+from service.settings import Settings
+from service.sockets.react_auth import react_auth_handlers
+from service.sockets.route import route_handlers
+from service.web.app import create_app
+from service.web.cookies import SessionCookies
+from service.web.origins import Origins
+
+
+class Listening(Struct, frozen=True):
+    """Where the service can be reached, once it can: the addresses with the real ports."""
+
+    http: str
+    ws: str
+    metrics: str | None
+
+
+class Sockets(Struct, frozen=True):
+    """The listening sockets."""
+
+    http: list[socket.socket]
+    ws: list[socket.socket]
+    metrics: list[socket.socket]
+
+    @property
+    def listening(self) -> Listening:
+        """Where they listen."""
+        metrics = bound_address(self.metrics[0]) if self.metrics else None
+        return Listening(bound_address(self.http[0]), bound_address(self.ws[0]), metrics)
+
+
+def bind_all(settings: Settings, opened: ExitStack) -> Sockets:
+    """Binds every listener first, so that a port in use is told before a store is made."""
+    bound: list[list[socket.socket]] = []
+    for address in (settings.http, settings.ws, settings.metrics):
+        bound.append([] if address is None else bind_tcp(address.host, address.port))
+        for one in bound[-1]:
+            opened.callback(one.close)
+    return Sockets(*bound)
+
+
+async def open_doors(
+    settings: Settings, parts: Parts, sockets: Sockets, stopping: trio.Event, doors: trio.Nursery
+) -> None:
+    """Serves everything, in tasks of the nursery; returns once requests are answered."""
+    hooks = parts.observation.hooks
+    grace = settings.stop_grace_seconds
+    doors.start_soon(parts.tails.end_at, stopping)
+
+    async def web(
+        app: ASGIFramework, listener: str, where: list[socket.socket], render: Render = render_refusal
+    ) -> None:
+        limits = HTTPLimits(body_bytes=settings.body_bytes, connections=settings.max_connections_http)
+        served = partial(serve_http, app, sockets=where, limits=limits, hooks=hooks(listener), render=render)
+        await doors.start(partial(served, stopping=stopping, grace=grace), name=f"{listener} listener")
+
+    cookies = SessionCookies(parts.cookies, parts.clock, development=settings.development)
+    origins = Origins(settings.trusted_origins)
+    app = create_app(
+        parts.gate,
+        parts.guests,
+        parts.admin,
+        parts.unready,
+        parts.metrics,
+        cookies=cookies,
+        origins=origins,
+        body_bytes=settings.body_bytes,
+    )
+    await web(app, "http", sockets.http, app.unheard)
+    if sockets.metrics:
+        await web(metrics_app(parts.metrics), "metrics", sockets.metrics)
+    limits = SocketLimits(
+        message_bytes=settings.message_bytes,
+        fragments=settings.message_fragments,
+        connections=settings.max_connections_ws,
+    )
+    behind = parts.gate, parts.registry, parts.metrics
+    handler = by_path(route_handlers(*behind) | react_auth_handlers(*behind))
+    served = partial(serve_sockets, handler, sockets=sockets.ws, limits=limits, hooks=hooks("ws"))
+    await doors.start(partial(served, stopping=stopping, grace=grace), name="socket listener")
