@@ -20,6 +20,7 @@ from tests.books import tell
 from tests.guards.edge import PATIENCE
 from tests.web.following import following
 from tests.web.serving import ALICE, Web, web
+from tests.web.test_cookies import sealed
 
 LOOKED = "events/follow"
 GRACE = 5
@@ -140,6 +141,36 @@ async def test_what_is_no_position_is_said_to_be_none(tmp_path: Path, text: str)
         assert looks(doors) == []
 
 
+async def test_a_page_of_ours_follows_by_its_cookie(tmp_path: Path) -> None:
+    async with web(tmp_path) as doors:
+        cookie = sealed(doors, await doors.admin(), 1)
+        async with following(doors.port, None, "?after=0", Cookie=f"{doors.cookies.name}={cookie}") as tail:
+            assert (await tail.some(1))[0].data["username"] == "warden"
+
+
+async def test_it_lasts_longer_than_any_answer_may_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.tails.HEARTBEAT_SECONDS", 0.05)
+    async with web(tmp_path) as doors:
+        doors.app.config["RESPONSE_TIMEOUT"] = 0.02
+        token = await doors.admin()
+        async with following(doors.port, token) as tail:
+            for _ in range(3):
+                await tail.until_comment()
+            await note(doors, "still there")
+            assert (await tail.some(1))[0].data["target"] == "still there"
+
+
+async def test_it_ends_when_it_is_told_that_the_session_is_over(tmp_path: Path) -> None:
+    async with web(tmp_path) as doors:
+        token = await doors.admin()
+        async with following(doors.port, token, "?after=0") as tail:
+            await tail.some(3)
+            [held] = doors.tails._open
+            assert held.drop(int(token.partition("|")[0])) is False
+            assert await tail.rest() == []
+            assert tail.ended
+
+
 async def test_what_else_is_no_question(tmp_path: Path) -> None:
     async with web(tmp_path) as doors:
         token = await doors.admin()
@@ -257,6 +288,8 @@ async def test_it_ends_when_the_right_to_look_ends(
         async with following(doors.port, token) as tail:
             await note(doors, "the last to be seen")
             assert (await tail.some(1))[0].data["target"] == "the last to be seen"
+            sample = doors.metrics.registry.get_sample_value
+            assert sample("gatebook_sockets_holding_a_session", {"door": "admin"}) == 1
             await ending(doors, token)
             await note(doors, "never seen")
             assert await tail.rest() == []
