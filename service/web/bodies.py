@@ -55,8 +55,10 @@ def decoded(data: bytes, message: type[Message]) -> Message:
 
 
 def _sentence(said: str, message: type[Struct]) -> str:
-    """Msgspec's words about a message of ours, which name our fields and types only, save where a field is unknown."""
+    """Msgspec's words about a message of ours, which name our fields and types only, but for two that quote the body."""
     if "unknown field" in said:
         takes = ", ".join(message.__struct_fields__) or "none"
         return f"The body has a field that is not known here; it takes {takes}."
+    if said.startswith("Invalid enum value"):
+        said = f"Not one of the values that are allowed - at {said.rpartition(' - at ')[2]}"
     return f"{said.replace('`', '')}."

@@ -171,6 +171,8 @@ async def test_a_body_is_what_the_address_takes(tmp_path: Path) -> None:
         for body in bodies:
             await refused(doors, "POST", "/users/1/level", token, 400, "malformed", body)
         await refused(doors, "POST", "/users/1/level", token, 400, "malformed", b'{"level": 2, "level": 1}')
+        unheard = await refused(doors, "POST", "/users/1/level", token, 400, "malformed", {"level": 4242})
+        assert unheard == "Not one of the values that are allowed - at $.level."
         for reason in ("", "x" * 1_001, 7, ["left"]):
             await refused(doors, "POST", "/users/1/deactivate", token, 400, "malformed", {"reason": reason})
         secret = await refused(doors, "POST", "/users/1/deactivate", token, 400, "malformed", {"hunter2secret": 1})
