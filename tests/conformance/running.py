@@ -17,6 +17,8 @@ from typing import Any
 
 import httpx
 
+from tests.conformance.told import held
+
 COMMAND = os.environ.get("CONFORMANCE_COMMAND", str(Path(sys.executable).with_name("gatebook"))).split()
 """What is tested: the command beside this Python, or the one that the variable names."""
 
@@ -79,6 +81,7 @@ class Running:
 def running(folder: Path, *, ports: tuple[int, int] | None = None, **settings: Any) -> Iterator[Running]:
     """Starts `gatebook serve` with these settings, waits until it is ready, and ends it as an operator would.
 
+    Every HTTP answer that its clients get is held against its own /openapi.json; see `tests.conformance.told`.
     `ports`, for HTTP and sockets, are for a service that comes back where it was; without them, free ones are found.
     Fails when it does not become ready, when a line of its log tells of a fault, or when it does not end well.
     """
@@ -97,7 +100,8 @@ def running(folder: Path, *, ports: tuple[int, int] | None = None, **settings: A
         service = Running(f"http://127.0.0.1:{http}", f"ws://127.0.0.1:{ws}", store, log, process)
         try:
             _wait_until_ready(service, ws)
-            yield service
+            with held(service.http):
+                yield service
             assert process.poll() is None, f"it ended by itself:\n{log.read_text()}"
         finally:
             code = _end(process)
