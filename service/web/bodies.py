@@ -55,7 +55,7 @@ def decoded(data: bytes, message: type[Message]) -> Message:
 
 
 def _sentence(said: str, message: type[Struct]) -> str:
-    """Msgspec's words about a message of ours, which name our fields and types only, but for two that quote the body."""
+    """Msgspec's words about a message of ours, of which all but two name our fields and types alone."""
     if "unknown field" in said:
         takes = ", ".join(message.__struct_fields__) or "none"
         return f"The body has a field that is not known here; it takes {takes}."
