@@ -41,7 +41,10 @@ DOCUMENT: dict[str, Any] = {
         },
     },
     "components": {
-        "headers": {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}},
+        "headers": {
+            "Retry-After": {"schema": {"type": "integer", "minimum": 1}},
+            "Set-Cookie": {"schema": {"type": "string"}},
+        },
         "responses": {
             "Gone": {
                 "content": {
@@ -109,6 +112,7 @@ def test_what_is_told_is_held(
         ("POST", "/things", 201, THING, THING, {"Retry-After": "7"}),
         ("POST", "/things", 201, THING, THING, {"Set-Cookie": "a=b"}),
         ("POST", "/things", 429, None, THING, {"Retry-After": "0"}),
+        ("POST", "/things", 429, None, THING, {"Retry-After": "soon"}),
         ("POST", "/things", 429, b"later", THING, {"Retry-After": "7"}),
         ("GET", "/things/0", 200, THING, None, {}),
         ("GET", "/things/x", 200, THING, None, {}),
