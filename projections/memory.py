@@ -37,6 +37,11 @@ class MemoryReadModels:
         rows = self.scan(projection, after=after, limit=len(self._rows[projection.name]))
         return [(row.key, row.document) for row in rows if value is not None and row.indexed[index] == value][:limit]
 
+    def count(self, projection: AnyProjection, index: str, value: IndexValue = None) -> int:
+        """How many documents have that value in the index, or any."""
+        indexed = [row.indexed[index] for row in self._rows[projection.name].values()]
+        return sum(one is not None and value in {None, one} for one in indexed)
+
     def up_to(self, projection: AnyProjection, index: str, value: int, *, limit: int = PAGE) -> list[tuple[str, bytes]]:
         """Documents whose index is at most that value, lowest first."""
         found = [
@@ -89,6 +94,11 @@ class MemoryReadModelTransaction:
         """The stored documents whose index has one of the values."""
         asked = set(values) - {None}
         return {row.key: row.document for row in self._rows[projection.name].values() if row.indexed[index] in asked}
+
+    def count_found(self, projection: AnyProjection, index: str, values: Iterable[IndexValue]) -> dict[IndexValue, int]:
+        """How many documents have each of these values in the index."""
+        indexed = [row.indexed[index] for row in self._rows[projection.name].values()]
+        return {value: 0 if value is None else indexed.count(value) for value in values}
 
     def write(self, projection: AnyProjection, changes: Mapping[str, Change]) -> None:
         """Puts and deletes documents when the log commits."""

@@ -34,6 +34,7 @@ class _Table:
         self.documents: dict[str, Any] = {}
         self.known: set[str] = set()
         self.found: dict[tuple[str, IndexValue], dict[str, None]] = {}
+        self.counts: dict[tuple[str, IndexValue], int] = {}
         self.touched: set[str] = set()
         self.late: dict[str, list[Recorded]] = defaultdict(list)
 
@@ -47,6 +48,14 @@ class _Table:
         else:
             self.documents[key] = doc
             self.enter(key, doc)
+
+    def count(self, before: Struct | None, after: Struct | None) -> None:
+        """Keeps the counts that were asked for up with a document that changes."""
+        for index in self.projection.indexes:
+            for doc, step in ((before, -1), (after, 1)):
+                place = index.name, None if doc is None else index.value(doc)
+                if place in self.counts:
+                    self.counts[place] += step
 
     def enter(self, key: str, doc: Struct) -> None:
         """Enters a document under the index values that were asked for."""
@@ -95,6 +104,21 @@ class Overlay:
                 table.enter(key, doc)
             self._take(table, self._store.load_found(table.projection, index, missing))
 
+    def load_counts(self, name: str, index: str, values: Iterable[IndexValue]) -> None:
+        """Brings to hand how many documents have each of the values in that index, in one read."""
+        table = self._tables[name]
+        missing = {value for value in values if (index, value) not in table.counts}
+        if missing:
+            fresh = {
+                (index, value): count
+                for value, count in self._store.count_found(table.projection, index, missing).items()
+            }
+            known, table.counts = table.counts, fresh
+            for key in table.touched:
+                stored = table.stored.get(key)
+                table.count(None if stored is None else table.decoder.decode(stored), table.documents.get(key))
+            table.counts = known | fresh
+
     def get(self, name: str, key: str) -> Any:  # noqa: ANN401 - the document of any projection
         """The document under the key, as the commands decided so far have left it."""
         table = self._tables[name]
@@ -113,6 +137,16 @@ class Overlay:
         if table.late:
             self._settle(table)
         return [table.documents[key] for key in table.found[index, value]]
+
+    def count(self, name: str, index: str, value: IndexValue) -> int:
+        """How many documents have that value in the index, as the commands decided so far have left them."""
+        table = self._tables[name]
+        if (index, value) not in table.counts:
+            self.strays += 1
+            self.load_counts(name, index, (value,))
+        if table.late:
+            self._settle(table)
+        return table.counts[index, value]
 
     def apply(self, pairs: Sequence[Pair]) -> None:
         """Folds one command's events, all of them or, when a fold fails (FoldError), none."""
@@ -179,6 +213,8 @@ class Overlay:
 
     def _set(self, table: _Table, key: str, doc: Struct | None) -> None:
         table.touched.add(key)
+        if table.counts:
+            table.count(table.documents.get(key), doc)
         table.put(key, doc)
 
     def _settle(self, table: _Table) -> None:

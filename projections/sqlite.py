@@ -82,6 +82,15 @@ class SQLiteReadModelTransaction:
         """The stored documents whose index has one of the values."""
         return self._load(projection, f"by_{index}", list(values))
 
+    def count_found(self, projection: AnyProjection, index: str, values: Iterable[IndexValue]) -> dict[IndexValue, int]:
+        """How many documents have each of these values in the index."""
+        found = self._connection.execute(
+            f"SELECT json_group_array(json_array(value, (SELECT count(*) FROM {table_of(projection)}"  # noqa: S608 - our own names
+            f" WHERE by_{index} = value))) FROM json_each(?)",
+            (json.dumps(list(values)),),
+        ).get
+        return dict(json.loads(found))
+
     def write(self, projection: AnyProjection, changes: Mapping[str, Change]) -> None:
         """Puts and deletes documents."""
         table = table_of(projection)
@@ -209,6 +218,16 @@ class SQLiteReadModels:
                 (value, _beyond(projection, after), limit),
             ).fetchall()
         return [(str(key), document.encode()) for key, document in rows]
+
+    def count(self, projection: AnyProjection, index: str, value: IndexValue = None) -> int:
+        """How many documents have that value in the index, or any."""
+        which = "IS NOT NULL" if value is None else "= ?"
+        with translating(self.path):
+            found: int = self.connection.execute(
+                f"SELECT count(*) FROM {table_of(projection)} WHERE by_{index} {which}",  # noqa: S608 - our own names
+                () if value is None else (value,),
+            ).get
+        return found
 
     def up_to(self, projection: AnyProjection, index: str, value: int, *, limit: int = PAGE) -> list[tuple[str, bytes]]:
         """Documents whose index is at most that value, lowest first."""

@@ -55,6 +55,9 @@ class ReadModelTransaction(Protocol):
     def load_found(self, projection: AnyProjection, index: str, values: Iterable[IndexValue]) -> dict[str, bytes]:
         """The stored documents whose index has one of the values, in one read."""
 
+    def count_found(self, projection: AnyProjection, index: str, values: Iterable[IndexValue]) -> dict[IndexValue, int]:
+        """How many documents have each of these values in the index, in one read."""
+
     def write(self, projection: AnyProjection, changes: Mapping[str, Change]) -> None:
         """Puts and deletes documents: one write for each of the two."""
 
@@ -81,6 +84,9 @@ class ReadModels(Protocol):
         self, projection: AnyProjection, index: str, value: IndexValue, *, after: str = "", limit: int = PAGE
     ) -> list[tuple[str, bytes]]:
         """Documents whose index has that value, in order of key, from beyond `after`."""
+
+    def count(self, projection: AnyProjection, index: str, value: IndexValue = None) -> int:
+        """How many documents have that value in the index; without one, how many have any."""
 
     def up_to(self, projection: AnyProjection, index: str, value: int, *, limit: int = PAGE) -> list[tuple[str, bytes]]:
         """Documents whose index is at most that value, lowest first."""

@@ -103,9 +103,9 @@ class BatchState:
         """The user's open sessions."""
         return self._overlay.find("sessions", "user", user_id)
 
-    def guests_of(self, origin: str) -> list[Session]:
-        """The open sessions of guests whose address has that tag."""
-        return self._overlay.find("sessions", "origin", origin)
+    def guests_of(self, origin: str) -> int:
+        """How many guests are there whose address has that tag."""
+        return self._overlay.count("sessions", "origin", origin)
 
     def throttle(self, key: str) -> Throttle | None:
         """The failures counted under that key."""
@@ -217,7 +217,7 @@ class _Batch:
         owners = {user for one in reads for user in one.sessions_of}
         self._overlay.load_found("sessions", "user", owners)
         if origins := {origin for one in reads for origin in one.guests_of}:
-            self._overlay.load_found("sessions", "origin", origins)
+            self._overlay.load_counts("sessions", "origin", origins)
         if any(one.active_admins for one in reads):
             self._overlay.load_found("users", "active_admin", (1,))
         sessions |= {session.id for user in owners for session in self._overlay.find("sessions", "user", user)}

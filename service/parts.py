@@ -127,6 +127,7 @@ def assemble(settings: Settings, address: StoreAddress, book: Book, clock: Clock
             throttling,
             lifetime=lifetime,
             per_address=settings.guests_per_address,
+            in_all=settings.guests_in_all,
             clock=clock,
         ),
         cookies=cookies,

@@ -100,8 +100,17 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = ()
 
     guests_per_address: Annotated[
-        int, _whole(0, 100_000, "guests", "The most guests at a time from one address; one more is refused.")
+        int,
+        _whole(
+            0,
+            100_000,
+            "guests",
+            "The most guests at a time from one address; one more is refused. This machine's own has no bound.",
+        ),
     ] = 200
+    guests_in_all: Annotated[
+        int, _whole(0, 100_000_000, "guests", "The most guests at a time, wherever from; one more is refused.")
+    ] = 100_000
 
     batch_size: Annotated[int, _whole(1, 10_000, "commands", "The most that one transaction takes.")] = 256
     waiting_commands: Annotated[

@@ -128,9 +128,9 @@ class Book:
         # Newest first: whoever wants them in another order sorts them.
         return [one for one in reversed(self.documents("sessions").values()) if one.user_id == user_id]
 
-    def guests_of(self, origin: str) -> list[Session]:
+    def guests_of(self, origin: str) -> int:
         self._look(f"guests of {origin}", lambda reads: origin in reads.guests_of)
-        return [one for one in reversed(self.documents("sessions").values()) if one.origin == origin]
+        return sum(one.origin == origin for one in self.documents("sessions").values())
 
     def throttle(self, key: str) -> Throttle | None:
         self._look(f"throttle {key}", lambda reads: key in reads.throttles)

@@ -12,15 +12,21 @@ import trio
 
 from service.batch import BatchRunner
 from service.book import Book, open_book, parse_address
+from service.credentials.access_tokens import NamedIn
 from service.credentials.cookies import Cookies
 from service.credentials.identifiers import IdentifierRules, identifier_rules
 from service.credentials.passwords import HashingCost, Passwords
+from service.credentials.signing_keys import SigningKeys
+from service.gate.access_tokens import AccessTokens
 from service.gate.attempts import Attempts
 from service.gate.gate import Gate, GateSettings
 from service.gate.guests import Guests
 from service.gate.lookups import Lookups
 from service.gate.throttling import ThrottlePolicy, Throttling
 from service.writer import BatchTold, Writer
+
+NAMED = NamedIn("https://auth.example.org", "https://api.example.org")
+"""Who makes access tokens, and whom they are for."""
 
 CHEAP = HashingCost(memory=8, time=1, parallelism=1)
 """Argon2id at its lowest: tests are about what happens around the hash."""
@@ -48,6 +54,8 @@ class House:
     gate: Gate
     guests: Guests
     cookies: Cookies
+    signing_keys: SigningKeys
+    tokens: AccessTokens
     book: Book
     writer: Writer
     clock: Clock
@@ -75,6 +83,7 @@ async def house(
     clock: Clock | None = None,
     cost: HashingCost = CHEAP,
     guests_per_address: int = 200,
+    guests_in_all: int = 100_000,
 ) -> AsyncIterator[House]:
     """A gate over a real SQLite store, its writer and its password workers running until the block ends."""
     clock = clock or Clock()
@@ -91,7 +100,7 @@ async def house(
         lookups = Lookups(book, clock, (settings or GateSettings()).idle_limit)
         throttling = Throttling(book.keyring, policy or ThrottlePolicy())
         attempts = Attempts(lookups, writer, throttling, clock)
-        guests = Guests(lookups, writer, throttling, per_address=guests_per_address, clock=clock)
+        guests = Guests(lookups, writer, throttling, per_address=guests_per_address, in_all=guests_in_all, clock=clock)
         gate = Gate(
             lookups, writer, passwords, attempts, rules or identifier_rules(common_passwords_refused=False),
             settings or GateSettings(), clock,
@@ -99,5 +108,10 @@ async def house(
         async with trio.open_nursery() as nursery:
             await nursery.start(writer.run)
             await nursery.start(passwords.run)
-            yield House(gate, guests, Cookies(book.keyring, clock), book, writer, clock, folder / "gatebook.db", told)
+            signing_keys = SigningKeys(book.log, book.keyring, clock)
+            yield House(
+                gate, guests, Cookies(book.keyring, clock), signing_keys,
+                AccessTokens(signing_keys, lookups, NAMED, clock=clock),
+                book, writer, clock, folder / "gatebook.db", told,
+            )  # fmt: skip
             nursery.cancel_scope.cancel()

@@ -182,6 +182,11 @@ class ReadModelContract:
             }
             assert sorted(within.load_found(NUMBERED, "number", [2, 3, 99])) == ["2", "3"]
             assert within.load_found(NUMBERED, "number", []) == {}
+            assert within.count_found(NUMBERED, "text", ["1", "0", "x"]) == {"1": 3, "0": 2, "x": 0}
+            assert within.count_found(NUMBERED, "number", [2, 99]) == {2: 1, 99: 0}
+            assert within.count_found(NUMBERED, "number", []) == {}
+        assert models.count(NUMBERED, "text", "1") == 3
+        assert models.count(NUMBERED, "text") == 8
 
     def test_a_document_without_a_value_is_not_in_the_index(
         self, write: Callable[..., None], log: EventLog, models: ReadModels
@@ -192,10 +197,13 @@ class ReadModelContract:
         assert models.up_to(TEXTS, "number", 5) == [("b", stored("two", 0))]
         with log.transaction() as transaction:
             assert models.within(transaction).load_found(TEXTS, "number", [None, 0]) == {"b": stored("two", 0)}
+            assert models.within(transaction).count_found(TEXTS, "number", [None, 0]) == {None: 0, 0: 1}
+        assert models.count(TEXTS, "number") == 1
 
     def test_a_number_is_not_the_text_of_it(self, write: Callable[..., None], models: ReadModels) -> None:
         write(TEXTS, {"a": change("7", 7)})
         assert models.find(TEXTS, "text", 7) == models.find(TEXTS, "number", "7") == []
+        assert models.count(TEXTS, "text", 7) == models.count(TEXTS, "number", "7") == 0
 
     def test_finding_and_scanning_go_in_order_of_the_key_and_page_by_page(
         self, write: Callable[..., None], models: ReadModels

@@ -52,6 +52,10 @@ class Counting:
         self.loads.append(f"{projection.name}.{index}")
         return self.inner.load_found(projection, index, values)
 
+    def count_found(self, projection: AnyProjection, index: str, values: Iterable[IndexValue]) -> dict[IndexValue, int]:
+        self.loads.append(f"count of {projection.name}.{index}")
+        return self.inner.count_found(projection, index, values)
+
     def write(self, projection: AnyProjection, changes: Mapping[str, Change]) -> None:
         self.writes.append(projection.name)
         self.inner.write(projection, changes)
@@ -125,7 +129,9 @@ def ids(documents: Iterable[Any]) -> set[int]:
 
 # It is a fold, whatever is loaded when.
 
-actions = st.lists(st.tuples(st.sampled_from(["load", "get", "find", "nothing"]), st.integers(1, 8)), max_size=8)
+actions = st.lists(
+    st.tuples(st.sampled_from(["load", "get", "find", "count", "nothing"]), st.integers(1, 8)), max_size=8
+)
 
 
 HIGHEST_ID = 10
@@ -172,6 +178,11 @@ def look_at_something(overlay: Overlay, how: str, number: int) -> None:
         case "find":
             overlay.find("sessions", "user", number)
             overlay.find("users", "active_admin", 1)
+        case "count":
+            guests = overlay.count("sessions", "origin", "guests:1")
+            sessions = overlay.count("sessions", "user", number)
+            assert guests == len(overlay.find("sessions", "origin", "guests:1"))
+            assert sessions == len(overlay.find("sessions", "user", number))
 
 
 def equals_replay(desk: Desk, told: list[Recorded]) -> None:

@@ -44,8 +44,8 @@ class State(Protocol):
     def sessions_of(self, user_id: int) -> list[Session]:
         """The user's open sessions, in no particular order."""
 
-    def guests_of(self, origin: str) -> list[Session]:
-        """The open sessions of guests whose address has that tag, in no particular order."""
+    def guests_of(self, origin: str) -> int:
+        """How many guests are there whose address has that tag."""
 
     def throttle(self, key: str) -> Throttle | None:
         """The failures counted under that key."""

@@ -161,10 +161,17 @@ class Lookups:
         found: Name | None = self._looked_up(lambda: self._book.document(self._names, tag))
         return found
 
-    def guests_of(self, origin: str, most: int) -> list[Session]:
-        """The open sessions of guests whose address has that tag, at most so many."""
-        found = self._looked_up(lambda: self._book.read_models.find(SESSIONS, "origin", origin, limit=most))
-        return [self._looked_up(partial(self._book.decode, SESSIONS, document)) for _, document in found]
+    def guests(self, origin: str | None = None) -> int:
+        """How many guests are there, in all or of those whose address has that tag."""
+        return self._looked_up(lambda: self._book.read_models.count(SESSIONS, "origin", origin))
+
+    def first_guest(self, origin: str) -> Session | None:
+        """The oldest session of the guests whose address has that tag."""
+        found = self._looked_up(lambda: self._book.read_models.find(SESSIONS, "origin", origin, limit=1))
+        first: Session | None = None
+        for _, document in found:
+            first = self._looked_up(partial(self._book.decode, SESSIONS, document))
+        return first
 
     def throttle(self, key: str) -> Throttle | None:
         """The failures counted under that key."""

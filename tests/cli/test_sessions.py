@@ -22,7 +22,7 @@ LIFETIME = timedelta(days=1)
 
 
 def guest(gatebook: Gatebook) -> int:
-    return gatebook.write(CreateGuest("ab" * 32, LIFETIME, 10, "guests:0"))[0].position
+    return gatebook.write(CreateGuest("ab" * 32, LIFETIME, "guests:0"))[0].position
 
 
 def is_open(gatebook: Gatebook, session: int) -> bool:
@@ -268,7 +268,7 @@ def test_where_the_clock_is_behind_nothing_is_ended_and_it_is_said_why(gatebook:
     session = gatebook.log_in(gatebook.add("alice"))
     with gatebook.book() as book:
         fast = BatchRunner(book, clock=lambda: datetime.now(UTC) + timedelta(days=2))
-        raised(fast.run([order(CreateGuest("ab" * 32, LIFETIME, 10), actor="tester", door="test")])[0])
+        raised(fast.run([order(CreateGuest("ab" * 32, LIFETIME), actor="tester", door="test")])[0])
     refused = gatebook("sessions", "revoke", str(session), "--json")
     assert (refused.code, refused.error["error"]) == (1, "unavailable")
     assert "behind the last entry" in refused.error["message"]

@@ -23,6 +23,11 @@ OVER = {"type": CLOSE}
 COOKIE = "__Host-gatebook"
 
 
+Register = Callable[[Running], Awaitable["Person"]]
+LogIn = Callable[[Running, "Person"], Awaitable[str]]
+End = Callable[[Running, "Person"], Awaitable[None]]
+
+
 class Person:
     """Somebody registered at one door or another, who may have logged in."""
 
@@ -265,7 +270,7 @@ async def deactivate_by_operator(service: Running, person: Person) -> None:
     await operate(service, "users", "deactivate", person.name)
 
 
-ENDINGS = {
+ENDINGS: dict[End, str] = {
     log_out: "logout",
     log_out_by_post: "logout",
     log_out_by_route: "logout",
@@ -280,10 +285,6 @@ ENDINGS = {
     revoke_by_operator: "revoked",
     deactivate_by_operator: "deactivated",
 }
-
-Register = Callable[[Running], Awaitable[Person]]
-LogIn = Callable[[Running, Person], Awaitable[str]]
-End = Callable[[Running, Person], Awaitable[None]]
 
 
 @pytest.mark.parametrize("register", [at_account_api, at_route_protocol, by_operator])

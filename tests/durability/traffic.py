@@ -66,7 +66,7 @@ class Traffic:
         user = self._user(self._chance.choice(self._people))
         digest = f"{self._chance.getrandbits(256):064x}"
         if self._chance.random() < 0.1:
-            return self._given(CreateGuest(digest, A_DAY, 5, f"guests:{self._chance.randrange(3)}"))
+            return self._given(CreateGuest(digest, A_DAY, f"guests:{self._chance.randrange(3)}", 5))
         if not self._open or self._chance.random() < 0.4:
             guest = self._chance.choice([None, *sorted(self._guests)])
             return self._given(LogIn(user.id, user.password_version, digest, A_DAY, 3, guest=guest))

@@ -10,7 +10,7 @@ import pytest
 from events.catalogue import GuestCreated, GuestLinked, LoginFailed, SessionClosed, SessionOpened, SessionSeen
 from service.credentials.tokens import digest
 from service.decisions.sessions import EndSession
-from service.errors import BadCredentials, TooManyGuests, Unauthenticated
+from service.errors import BadCredentials, Overloaded, TooManyGuests, Unauthenticated
 from service.gate.attempts import Client
 from service.gate.guests import GuestAdmitted
 from service.gate.lookups import Guest
@@ -84,6 +84,44 @@ async def test_one_address_has_so_many_guests_and_no_more(tmp_path: Path) -> Non
         await admitted(visitor)
         with pytest.raises(TooManyGuests):
             await admitted(visitor)
+
+
+async def test_whoever_must_wait_is_told_until_the_first_guest_is_over(tmp_path: Path) -> None:
+    async with visiting(tmp_path, guests_per_address=2) as visitor:
+        await admitted(visitor)
+        visitor.house.clock.pass_by(hours=1)
+        await admitted(visitor)
+        with pytest.raises(TooManyGuests) as refused:
+            await admitted(visitor)
+        assert refused.value.retry_after == 23 * 3_600 + 1
+        # Over by the clock, and not written down yet.
+        visitor.house.clock.pass_by(hours=23)
+        with pytest.raises(TooManyGuests) as refused:
+            await admitted(visitor)
+        assert refused.value.retry_after == 1
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "::ffff:127.0.0.1", None])
+async def test_this_machines_own_address_has_no_bound_but_that_for_all(tmp_path: Path, address: str | None) -> None:
+    async with visiting(tmp_path, guests_per_address=1, guests_in_all=3) as visitor:
+        for _ in range(2):
+            await admitted(visitor, address)
+
+
+async def test_there_are_no_more_guests_than_may_be_in_all(tmp_path: Path) -> None:
+    async with visiting(tmp_path, guests_in_all=2) as visitor:
+        first = await admitted(visitor, "127.0.0.1")
+        await admitted(visitor, "192.0.2.1")
+        with pytest.raises(Overloaded) as refused:
+            await admitted(visitor, "192.0.2.2")
+        assert refused.value.retry_after == 60
+        await visitor.order(EndSession(first.guest.session.id, first.guest.session.id))
+        # How many there are is remembered for a second.
+        visitor.house.clock.pass_by(seconds=1)
+        await admitted(visitor, "192.0.2.2")
+        visitor.house.clock.pass_by(seconds=1)
+        with pytest.raises(Overloaded):
+            await admitted(visitor, "192.0.2.3")
 
 
 async def test_a_network_of_ipv6_counts_as_one_address(tmp_path: Path) -> None:
