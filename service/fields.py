@@ -12,7 +12,19 @@ from msgspec import Meta
 
 from service.credentials.identifiers import LONGEST_EMAIL, NICKNAME_LENGTHS, SHORTEST_PASSWORD, USERNAME_LENGTHS
 
-__all__ = ["NOT_EMPTY", "EmailAddress", "Id", "Identifier", "NewPassword", "Nickname", "Secret", "Token", "Username"]
+__all__ = [
+    "NOT_EMPTY",
+    "AccessToken",
+    "AnyToken",
+    "EmailAddress",
+    "Id",
+    "Identifier",
+    "NewPassword",
+    "Nickname",
+    "Secret",
+    "Token",
+    "Username",
+]
 
 _SECRET: Final = {"format": "password"}
 _TAKEN_SECRET: Final = {**_SECRET, "writeOnly": True}
@@ -27,6 +39,17 @@ Token = Annotated[
         extra_json_schema=_SECRET,
     ),
 ]
+
+AccessToken = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{86}$",
+        description="A JWT of type `at+jwt`, signed with ES256 (RFC 9068).",
+        extra_json_schema=_SECRET,
+    ),
+]
+
+AnyToken = Annotated[str, Meta(description="A session's token, or an access token.", extra_json_schema=_TAKEN_SECRET)]
 
 Username = Annotated[
     str,

@@ -21,6 +21,7 @@ from projections.catalogue import SESSIONS, THROTTLES
 from service.batch import FATAL, Clock
 from service.book import Book
 from service.credentials.cookies import Cookies
+from service.credentials.signing_keys import SigningKeys
 from service.decisions.command import Command
 from service.decisions.sessions import ExpireSessions
 from service.decisions.throttling import FORGOTTEN_AFTER, ForgetThrottles
@@ -52,6 +53,7 @@ class Housekeeping:
         writer: Writer,
         throttling: Throttling,
         cookies: Cookies,
+        signing_keys: SigningKeys,
         clock: Clock,
         most: int = 100,
         idle_limit: timedelta | None = None,
@@ -63,6 +65,7 @@ class Housekeeping:
         self._writer = writer
         self._throttling = throttling
         self._cookies = cookies
+        self._signing_keys = signing_keys
         self._clock = clock
         self._most = most
 
@@ -91,7 +94,7 @@ class Housekeeping:
         if key_replaced:
             log.info("throttle_key_replaced")
         self._cookies.rotate(now)
-        keys_destroyed = self._destroy_cookie_keys(now)
+        keys_destroyed = self._destroy_cookie_keys(now) + self._destroy_signing_keys(now)
         models = self._book.read_models
         due = models.up_to(SESSIONS, "expiry", to_microseconds(now), limit=self._most)
         if self._idle_limit is not None and len(due) < self._most:
@@ -118,6 +121,13 @@ class Housekeeping:
             self._cookies.destroy(spent)
             log.info("cookie_keys_destroyed", keys=len(spent))
         return len(spent)
+
+    def _destroy_signing_keys(self, now: datetime) -> int:
+        """Destroys the keys of which no access token counts any more."""
+        destroyed = self._signing_keys.tend(now)
+        if destroyed:
+            log.info("signing_keys_destroyed", keys=destroyed)
+        return destroyed
 
     async def _submit(self, command: Command) -> tuple[Recorded, ...]:
         return await self._writer.submit(command, actor=ACTOR, door=ACTOR, behind=True)

@@ -83,6 +83,8 @@ async def open_doors(
         parts.unready,
         parts.metrics,
         cookies=cookies,
+        tokens=parts.access_tokens,
+        clients=parts.clients,
         origins=origins,
         body_bytes=settings.body_bytes,
     )

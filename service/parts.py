@@ -14,9 +14,13 @@ from events.recorded import from_microseconds
 from service.audit import Audit
 from service.batch import BatchRunner, Clock
 from service.book import Book, StoreAddress, open_book
+from service.credentials.access_tokens import NamedIn
+from service.credentials.clients import Clients
 from service.credentials.cookies import Cookies
 from service.credentials.identifiers import identifier_rules
 from service.credentials.passwords import HashingCost, Passwords
+from service.credentials.signing_keys import SigningKeys
+from service.gate.access_tokens import AccessTokens
 from service.gate.attempts import Attempts
 from service.gate.gate import Gate, GateSettings
 from service.gate.guests import Guests
@@ -44,6 +48,8 @@ class Parts(Struct, frozen=True):
     gate: Gate
     guests: Guests
     cookies: Cookies
+    access_tokens: AccessTokens
+    clients: Clients
     rebuilds: Rebuilds
     tails: Tails
     admin: Admin
@@ -101,6 +107,7 @@ def assemble(settings: Settings, address: StoreAddress, book: Book, clock: Clock
     lifetime = timedelta(seconds=settings.session_lifetime)
     throttling = Throttling(book.keyring, _policy(settings))
     cookies = Cookies(book.keyring, clock)
+    signing_keys = SigningKeys(book.log, book.keyring, clock)
     rules = identifier_rules(settings.reserved_names, common_passwords_refused=settings.common_passwords_refused)
     readers = Readers(partial(open_book, address))
     rebuilds = Rebuilds(address, writer, metrics, clock)
@@ -131,6 +138,14 @@ def assemble(settings: Settings, address: StoreAddress, book: Book, clock: Clock
             clock=clock,
         ),
         cookies=cookies,
+        access_tokens=AccessTokens(
+            signing_keys,
+            lookups,
+            NamedIn(settings.token_issuer, settings.token_audience),
+            lifetime=timedelta(seconds=settings.token_lifetime),
+            clock=clock,
+        ),
+        clients=Clients(settings.introspection_clients),
         rebuilds=rebuilds,
         tails=tails,
         admin=Admin(
@@ -152,7 +167,7 @@ def assemble(settings: Settings, address: StoreAddress, book: Book, clock: Clock
             book.log, arrivals, Query(after=book.log.head().position, type=ENDING, limit=settings.read_page)
         ),
         housekeeping=Housekeeping(
-            book, writer, throttling, cookies, clock, settings.expiry_batch, idle_limit, lifetime
+            book, writer, throttling, cookies, signing_keys, clock, settings.expiry_batch, idle_limit, lifetime
         ),
         metrics=metrics,
         observation=observation,

@@ -26,7 +26,8 @@ PASSWORD = "correct horse battery"
 def keeping(at: House, *, most: int = 100, idle_limit: timedelta | None = None) -> Housekeeping:
     """Housekeeping over the same book, writer and clock."""
     throttling = Throttling(at.book.keyring, ThrottlePolicy())
-    return Housekeeping(at.book, at.writer, throttling, Cookies(at.book.keyring, at.clock), at.clock, most, idle_limit)
+    cookies = Cookies(at.book.keyring, at.clock)
+    return Housekeeping(at.book, at.writer, throttling, cookies, at.signing_keys, at.clock, most, idle_limit)
 
 
 async def log_in(at: House, name: str) -> LoggedIn:

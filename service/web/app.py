@@ -13,7 +13,9 @@ from quart.globals import request_ctx
 from quart_trio import QuartTrio
 from werkzeug.exceptions import MethodNotAllowed
 
+from service.credentials.clients import Clients
 from service.errors import InternalError, NoSuchRoute, Refused
+from service.gate.access_tokens import AccessTokens
 from service.gate.gate import Gate
 from service.gate.guests import Guests
 from service.guards.http1 import Refusal
@@ -22,11 +24,14 @@ from service.guards.quart_trio import WholeRequestConnection
 from service.guards.reporting import describe
 from service.metrics import Metrics
 from service.web import answers
+from service.web.access_tokens import access_token_routes
 from service.web.account import account_routes
 from service.web.admin import Admin, admin_routes
 from service.web.auth_server import auth_server_routes
 from service.web.cookies import SessionCookies
+from service.web.forward_auth import forward_auth_route
 from service.web.health import health_routes
+from service.web.introspection import introspection_route
 from service.web.openapi import openapi_route
 from service.web.origins import Origins
 from service.web.principals import Route, asked
@@ -36,6 +41,7 @@ log = structlog.get_logger("gatebook.web")
 
 BODY_BYTES: Final = 65_536
 OURS_ALONE: Final = Origins()
+NO_CLIENTS: Final = Clients()
 
 
 class Doors(QuartTrio):
@@ -119,6 +125,8 @@ def create_app(
     metrics: Metrics,
     *,
     cookies: SessionCookies,
+    tokens: AccessTokens,
+    clients: Clients = NO_CLIENTS,
     origins: Origins = OURS_ALONE,
     body_bytes: int = BODY_BYTES,
 ) -> Doors:
@@ -130,6 +138,9 @@ def create_app(
         *account_routes(gate, admin.readers, cookies, body_bytes),
         *react_auth_routes(gate, cookies, body_bytes),
         *auth_server_routes(gate, guests, cookies, body_bytes),
+        *access_token_routes(tokens),
+        introspection_route(tokens, gate.lookups, clients, body_bytes),
+        forward_auth_route(gate, tokens, cookies, origins),
         *admin_routes(admin, body_bytes),
         *health_routes(readiness),
     ]

@@ -12,8 +12,9 @@ import trio.testing
 
 from events.errors import DurabilityError
 from service.batch import BatchRunner
-from service.book import open_book
+from service.book import Book, open_book
 from service.credentials.cookies import CookieClaims, Cookies
+from service.credentials.signing_keys import SigningKeys
 from service.errors import Unavailable
 from service.gate.throttling import ThrottlePolicy, Throttling
 from service.housekeeping import Housekeeping
@@ -22,6 +23,10 @@ from tests.durability.desk import WALS
 from tests.durability.disk import Act, noting
 from tests.durability.look import laid_out
 from tests.durability.traffic import NOON
+
+
+def signing_keys(book: Book) -> SigningKeys:
+    return SigningKeys(book.log, book.keyring, lambda: NOON)
 
 
 def test_a_key_that_finds_no_room_makes_an_attempt_unavailable(tmp_path: Path) -> None:
@@ -58,7 +63,9 @@ async def test_a_key_whose_sync_fails_ends_the_service_and_is_not_tried_again(
 
     disk.failing = failing
     with pytest.raises(DurabilityError), trio.fail_after(60):
-        await Housekeeping(book, writer, throttling, Cookies(book.keyring), lambda: NOON + age).run()
+        await Housekeeping(
+            book, writer, throttling, Cookies(book.keyring), signing_keys(book), lambda: NOON + age
+        ).run()
     assert len(failed) == 1
 
     disk.failing = lambda _: None
@@ -90,7 +97,7 @@ async def test_a_key_of_cookies_whose_sync_fails_ends_the_service_too(
             with pytest.raises(Unavailable):
                 cookies.seal(CookieClaims("1|a", 1, 0))
     with pytest.raises(DurabilityError), trio.fail_after(60):
-        await Housekeeping(book, writer, throttling, cookies, lambda: NOON).run()
+        await Housekeeping(book, writer, throttling, cookies, signing_keys(book), lambda: NOON).run()
     assert len(failed) == 1
 
     disk.failing = lambda _: None

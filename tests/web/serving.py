@@ -17,6 +17,7 @@ from events.recorded import Recorded
 from service.audit import Audit
 from service.book import open_book, parse_address
 from service.children import command
+from service.credentials.clients import Clients
 from service.decisions.administration import SetLevel
 from service.guards import bind_tcp
 from service.guards.hypercorn import serve_http
@@ -99,6 +100,7 @@ async def web(
     body_bytes: int = 65_536,
     development: bool = False,
     trusted: tuple[str, ...] = (),
+    clients: tuple[str, ...] = (),
     rebuild_child: Sequence[str] = REBUILD_CHILD,
     tail_limits: TailLimits | None = None,
     **options: Any,
@@ -124,6 +126,8 @@ async def web(
             lambda: reasons,
             metrics,
             cookies=cookies,
+            tokens=inside.tokens,
+            clients=Clients(clients),
             origins=Origins(trusted),
             body_bytes=body_bytes,
         )

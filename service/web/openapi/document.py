@@ -32,7 +32,8 @@ SCHEMES: Final = {
     "bearer": {
         "type": "http",
         "scheme": "bearer",
-        "description": "A session's token, `<session id>|<40 letters and digits>` (RFC 6750).",
+        "description": "A session's token, `<session id>|<40 letters and digits>` (RFC 6750). `GET /verify` takes an"
+        " access token as well.",
     },
     "cookie": {
         "type": "apiKey",
@@ -42,7 +43,14 @@ SCHEMES: Final = {
         " What is asked by a cookie and changes something must come from a page of the service itself. (In development"
         " the cookie has another name.)",
     },
+    "basic": {
+        "type": "http",
+        "scheme": "basic",
+        "description": "The name and secret of a client that may introspect tokens (RFC 7617); never a person's.",
+    },
 }
+OF_SESSIONS: Final = ("bearer", "cookie")
+"""The schemes by which a session is shown."""
 
 
 class Document(Struct):
@@ -121,7 +129,7 @@ def _security(route: Route) -> list[dict[str, list[str]]]:
         return [{scheme: [*levels] for scheme, levels in one.items()} for one in route.operation.security]
     if route.needs is Needs.NOBODY:
         return []
-    return [{scheme: [route.needs.name.lower()]} for scheme in SCHEMES]
+    return [{scheme: [route.needs.name.lower()]} for scheme in OF_SESSIONS]
 
 
 def _shared(route: Route, status: int, said: Said, refusals: dict[str, Any]) -> dict[str, Any]:

@@ -40,6 +40,13 @@ HEADERS: Final[dict[str, dict[str, Any]]] = {
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}},
     "Set-Cookie": {"description": "The session's cookie, set or removed.", "schema": {"type": "string"}},
     "WWW-Authenticate": {"description": "What to show: RFC 6750, section 3.", "schema": {"type": "string"}},
+    "X-Session-Id": {"description": "The session's id.", "schema": {"type": "string", "pattern": "^[0-9]+$"}},
+    "X-User-Id": {"description": "The account's id.", "schema": {"type": "string", "pattern": "^[0-9]+$"}},
+    "X-User-Level": {"description": "1 for a user, 2 for an admin.", "schema": {"type": "string", "enum": ["1", "2"]}},
+    "X-User-Name": {
+        "description": "The username in UTF-8, percent-encoded (RFC 3986, section 2).",
+        "schema": {"type": "string", "pattern": "^(?:[A-Za-z0-9_.~-]|%[0-9A-F]{2})+$"},
+    },
 }
 """The headers that say more than every answer's do."""
 
