@@ -1,12 +1,15 @@
-"""Where a listener listens, as it is written in the settings."""
+"""Addresses as they are written in the settings: where a listener listens, and who stands in front of it."""
 
 import re
-from ipaddress import IPv6Address, ip_address
-from typing import Final
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 
-__all__ = ["Address", "parse_address"]
+__all__ = ["Address", "Network", "ProxyHeader", "parse_address", "parse_network"]
+
+Network: TypeAlias = IPv4Network | IPv6Network
+ProxyHeader: TypeAlias = Literal["x-forwarded-for", "forwarded"]
 
 LARGEST_PORT: Final = 65_535
 
@@ -53,3 +56,15 @@ def parse_address(text: str) -> Address:
     except ValueError:
         raise ValueError("[IPV6]:PORT, where what stands in the brackets is an IPv6 address") from None
     return Address(found["v6"], int(found["port"]))
+
+
+def parse_network(text: str) -> Network:
+    """Return the network that a text names, which may be that of one address.
+
+    Raises:
+        ValueError: it names none, bits behind the prefix are set, or it is all there is.
+    """
+    network = ip_network(text)
+    if not network.prefixlen:
+        raise ValueError("this is everybody")
+    return network

@@ -13,7 +13,8 @@ import trio
 from hypercorn.typing import ASGIFramework
 from msgspec import Struct
 
-from service.guards import HTTPLimits, SocketLimits, bind_tcp, bound_address
+from service.address import parse_network
+from service.guards import HTTPLimits, Proxies, SocketLimits, bind_tcp, bound_address
 from service.guards.http1 import Render
 from service.guards.hypercorn import render_refusal, serve_http
 from service.guards.trio_websocket import by_path, serve_sockets
@@ -65,6 +66,7 @@ async def open_doors(
     """Serves everything, in tasks of the nursery; returns once requests are answered."""
     hooks = parts.observation.hooks
     grace = settings.stop_grace_seconds
+    proxies = Proxies(tuple(map(parse_network, settings.trusted_proxies)), settings.proxy_header)
     doors.start_soon(parts.tails.end_at, stopping)
 
     async def web(
@@ -72,7 +74,7 @@ async def open_doors(
     ) -> None:
         limits = HTTPLimits(body_bytes=settings.body_bytes, connections=settings.max_connections_http)
         served = partial(serve_http, app, sockets=where, limits=limits, hooks=hooks(listener), render=render)
-        await doors.start(partial(served, stopping=stopping, grace=grace), name=f"{listener} listener")
+        await doors.start(partial(served, proxies=proxies, stopping=stopping, grace=grace), name=f"{listener} listener")
 
     cookies = SessionCookies(parts.cookies, parts.clock, development=settings.development)
     origins = Origins(settings.trusted_origins)
@@ -99,4 +101,4 @@ async def open_doors(
     behind = parts.gate, parts.registry, parts.metrics
     handler = by_path(route_handlers(*behind) | react_auth_handlers(*behind))
     served = partial(serve_sockets, handler, sockets=sockets.ws, limits=limits, hooks=hooks("ws"))
-    await doors.start(partial(served, stopping=stopping, grace=grace), name="socket listener")
+    await doors.start(partial(served, proxies=proxies, stopping=stopping, grace=grace), name="socket listener")

@@ -82,6 +82,10 @@ class Metrics:
             "connections_refused", "Clients refused at the edge, by listener and reason.",
             ["listener", "reason"], **of_ours,
         )  # fmt: skip
+        self.unforwarded = Counter(
+            "unforwarded", "Requests through a trusted proxy that did not say who asks, by listener and reason.",
+            ["listener", "reason"], **of_ours,
+        )  # fmt: skip
         self.connections_failed = Counter(
             "connections_failed", "Connections that ended by an error, by listener.", ["listener"], **of_ours
         )

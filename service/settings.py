@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin
 from msgspec import UNSET, Meta, Struct
 from msgspec.structs import FieldInfo, fields
 
-from service.address import Address
+from service.address import Address, ProxyHeader
 from service.credentials.reserved_names import RESERVED_NAMES
 
 __all__ = ["SECRET_SETTINGS", "Settings", "flag_of", "meta_of", "reference", "variable_of"]
@@ -56,6 +56,17 @@ class Settings(Struct, frozen=True, kw_only=True):
     metrics: Annotated[Address | None, _about("Where /metrics listens; `off` for nowhere.")] = Address(
         "127.0.0.1", 8002
     )
+
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        _about(
+            "Addresses and networks of proxies in front, as `10.0.0.7` or `10.1.0.0/16`, who are believed who asks.",
+            "networks",
+        ),
+    ] = ()
+    proxy_header: Annotated[
+        ProxyHeader, _about("The header in which all of them write whose address they were asked from.")
+    ] = "x-forwarded-for"
 
     registration: Annotated[
         Literal["open", "closed"],

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 import msgspec
 from msgspec.structs import FieldInfo, fields
 
-from service.address import Address, parse_address
+from service.address import Address, parse_address, parse_network
 from service.credentials.clients import CLIENT
 from service.settings import SECRET_SETTINGS, VARIABLE_PREFIX, Settings, flag_of, meta_of, variable_of
 from service.web.origins import is_origin
@@ -196,6 +196,17 @@ def _origins(value: Any) -> object:  # noqa: ANN401 - a tuple of texts by now
     )
 
 
+def _networks(value: Any) -> object:  # noqa: ANN401 - a tuple of texts by now
+    try:
+        for text in value:
+            parse_network(text)
+        return value
+    except ValueError:
+        raise ValueError(
+            "a list of addresses and networks such as 10.0.0.7, 10.1.0.0/16 or 2001:db8::/32, and not everybody"
+        ) from None
+
+
 def _clients(value: Any) -> object:  # noqa: ANN401 - a tuple of texts by now
     if all(map(CLIENT.fullmatch, value)):
         return value
@@ -209,7 +220,11 @@ def _as_it_is(value: object) -> object:
     return value
 
 
-_CHECKS: Final[dict[str, Callable[[Any], object]]] = {"trusted_origins": _origins, "introspection_clients": _clients}
+_CHECKS: Final[dict[str, Callable[[Any], object]]] = {
+    "trusted_origins": _origins,
+    "trusted_proxies": _networks,
+    "introspection_clients": _clients,
+}
 
 
 def _path(kind: type, value: object) -> object:

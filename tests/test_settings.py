@@ -204,6 +204,10 @@ def refusal_or_question(**sources: Any) -> str:
         ("reserved_names = [1]", "must be a list of names, not [1]."),
         ("trusted_origins = 'https://a.example'", "must be a list of origins, not 'https://a.example'."),
         ("trusted_origins = ['a.example']", "must be a list of origins as browsers write them"),
+        ("trusted_proxies = '10.0.0.1'", "must be a list of networks, not '10.0.0.1'."),
+        ("trusted_proxies = ['10.0.0.1/8']", "must be a list of addresses and networks such as 10.0.0.7"),
+        ("trusted_proxies = ['0.0.0.0/0']", "and not everybody, not ['0.0.0.0/0']."),
+        ("proxy_header = 'x-real-ip'", "must be one of x-forwarded-for, forwarded, not 'x-real-ip'."),
         ("development = 1", "must be true or false, not 1."),
         ("http = 8000", "must be HOST:PORT as text, not 8000."),
         ("store = 1", "must be a text that is not empty, not 1."),
@@ -265,6 +269,12 @@ def test_origins_that_are_trusted(toml: Path) -> None:
     assert read(environ={"GATEBOOK_TRUSTED_ORIGINS": " , ".join(origins)}).trusted_origins == origins
     toml.write_text(f"trusted_origins = {json.dumps(origins)}")
     assert read(file=toml).trusted_origins == origins
+
+
+def test_proxies_that_are_trusted() -> None:
+    assert read().trusted_proxies == ()
+    networks = ("10.0.0.7", "10.1.0.0/16", "2001:db8::/32")
+    assert read(flags={"trusted_proxies": ",".join(networks)}).trusted_proxies == networks
 
 
 @pytest.mark.parametrize("key", ["c2VjcmV0LXNlY3JldA==", "secret-secret", KEY + "\n", ""])

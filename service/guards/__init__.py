@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from service.guards.limits import HTTPLimits, SocketLimits
 from service.guards.listening import ListenError, bind_tcp, bound_address
+from service.guards.proxies import Proxies
 from service.guards.reporting import Hooks
 from service.guards.versions import TESTED_VERSIONS, untested_versions
 
@@ -16,6 +17,7 @@ __all__ = [
     "HTTPLimits",
     "Hooks",
     "ListenError",
+    "Proxies",
     "SocketLimits",
     "bind_tcp",
     "bound_address",

@@ -11,6 +11,7 @@ from wsproto.events import Request
 from wsproto.frame_protocol import CloseReason as Code
 
 from service.guards.limits import SocketLimits
+from service.guards.proxies import Peers, Seen
 from service.guards.websocket_wire import WireConnection
 
 GOING_AWAY: Final = CloseReason(Code.GOING_AWAY, None)
@@ -28,6 +29,13 @@ class SocketRequest:
         """Names in lower case; Host and the two lists below are left out by wsproto."""
         self.subprotocols: tuple[str, ...] = tuple(asked.subprotocols)
         """What the client proposes, in its order of preference."""
+        seen = conversation.seen(self.headers)
+        conversation.client = self.client = seen.address
+        """The client's address, without its port; behind a trusted proxy, what that says it is."""
+        self.host: str = asked.host if seen.host is None else seen.host.decode("ascii")
+        """The Host that was asked for, as sent by the client or told by a trusted proxy."""
+        self.secure: bool = seen.secure is True
+        """Whether the client is known to have come over TLS."""
 
     async def accept(
         self, *, subprotocol: str | None = None, headers: Sequence[tuple[bytes, bytes]] = ()
@@ -55,7 +63,7 @@ class SocketConnection:
         self.path: str = path
         """The path that the client asked for."""
         self.client: str = conversation.client
-        """The client's address, without its port."""
+        """The client's address, without its port; behind a trusted proxy, what that says it is."""
 
     @property
     def stopping(self) -> bool:
@@ -112,12 +120,17 @@ def by_path(handlers: Mapping[str, Handler]) -> Handler:
 class Conversation:
     """One connection from accepted to closed, with the cancel scopes through which a stop reaches it."""
 
-    def __init__(self, stream: trio.SocketStream, limits: SocketLimits) -> None:
+    def __init__(self, stream: trio.SocketStream, limits: SocketLimits, peers: Peers) -> None:
         self.wire = WireConnection(stream, limits)
         self.client = str(stream.socket.getpeername()[0])
+        self._peers = peers
         self.stopping = False
         self.asking = trio.CancelScope(deadline=trio.current_time() + limits.handshake_seconds)
         self.handling = trio.CancelScope()
+
+    def seen(self, headers: list[tuple[bytes, bytes]]) -> Seen:
+        """Who asks, given the headers of the upgrade request."""
+        return self._peers.seen(self.client, headers) if self._peers.trusts(self.client) else Seen(self.client)
 
     def stop(self, deadline: float) -> None:
         """Receive no more; whatever the handler still has to do, it does before the deadline."""

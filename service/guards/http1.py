@@ -29,6 +29,7 @@ from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
 
 from service.guards.limits import HTTPLimits
+from service.guards.proxies import Headers, Seen
 
 FINAL_STATUS: Final = 200
 """Responses below this are interim (RFC 9110, 15.2) and are not held back."""
@@ -79,7 +80,8 @@ The target is empty where nobody knows yet what the request is for.
 class GuardedH11Protocol(H11Protocol):
     """Hypercorn's HTTP/1.1, with requests collected before they are handed on. One for each connection.
 
-    `limits`, `render`, `on_phase` and `on_refused` are set by the connection before the first byte.
+    `limits`, `render`, `on_phase` and `on_refused` are set by the connection before the first byte; `forwarded`, where
+    the peer is a trusted proxy, says who asks through it.
     """
 
     limits: HTTPLimits
@@ -87,6 +89,7 @@ class GuardedH11Protocol(H11Protocol):
     on_phase: Callable[[Phase], None]
     on_refused: Callable[[str], None]
     on_lost: Callable[[], None]
+    forwarded: Callable[[Headers], Seen] | None = None
     phase: Phase = Phase.IDLE
     _held: bytes = b""
     _target: bytes = b""
@@ -190,13 +193,20 @@ class GuardedH11Protocol(H11Protocol):
 
     async def _begin(self, request: h11.Request, body: bytes) -> None:
         """Start the application on a request that is complete."""
+        client, secure, headers = self.client, self.ssl, list(request.headers)
+        if self.forwarded is not None:
+            seen = self.forwarded(headers)
+            client = (seen.address, 0)
+            secure = self.ssl if seen.secure is None else seen.secure
+            if seen.host is not None:
+                headers = [(name, seen.host if name == b"host" else value) for name, value in headers]
         self.stream = HTTPStream(
             self.app,
             self.config,
             self.context,
             self.task_group,
-            self.ssl,
-            self.client,
+            secure,
+            client,
             self.server,
             self.stream_send,
             STREAM_ID,
@@ -204,7 +214,7 @@ class GuardedH11Protocol(H11Protocol):
         await self.stream.handle(
             Request(
                 stream_id=STREAM_ID,
-                headers=list(request.headers),
+                headers=headers,
                 http_version=request.http_version.decode("ascii"),
                 method=request.method.decode("ascii").upper(),
                 raw_path=_origin_form(request.target),

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 import socket
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -40,6 +41,7 @@ from service.guards.http1 import TOO_SLOW, GuardedH11Protocol, Phase, Refusal, R
 from service.guards.hypercorn_config import GuardedConfig
 from service.guards.limits import HTTPLimits
 from service.guards.listening import accept_until, refuse_full
+from service.guards.proxies import NO_PROXIES, Peers, Proxies
 from service.guards.reporting import Hooks, describe
 from service.guards.requests import Requests
 
@@ -62,6 +64,7 @@ async def serve_http(
     grace: float = 5.0,
     hooks: Hooks | None = None,
     render: Render = render_refusal,
+    proxies: Proxies = NO_PROXIES,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve an ASGI application on listening sockets (see `bind_tcp`), which are closed at the end.
@@ -69,8 +72,9 @@ async def serve_http(
     Reports started once the application's lifespan has begun and connections are accepted. When `stopping` is set, no
     more are accepted, idle ones are closed at once, requests in flight are answered within `grace` seconds, and it
     returns. Cancelled, it closes everything at once. An application whose start-up fails raises, in an exception group.
+    What one of the `proxies` says of who asks is what the application sees: the client's address, scheme and host.
     """
-    server = _Server(app, limits or HTTPLimits(), hooks or Hooks(), render)
+    server = _Server(app, limits or HTTPLimits(), hooks or Hooks(), render, proxies)
     lifespan = Lifespan(server.app, server.config, server.state)
     async with trio.open_nursery() as lifespans:
         await lifespans.start(lifespan.handle_lifespan)
@@ -86,11 +90,12 @@ async def serve_http(
 class _Server:
     """What all connections of one `serve_http` share."""
 
-    def __init__(self, app: ASGIFramework, limits: HTTPLimits, hooks: Hooks, render: Render) -> None:
+    def __init__(self, app: ASGIFramework, limits: HTTPLimits, hooks: Hooks, render: Render, proxies: Proxies) -> None:
         self.app: AppWrapper = ASGIWrapper(app)
         self.limits = limits
         self.hooks = hooks
         self.render = render
+        self.peers = Peers(proxies, hooks)
         self.config = GuardedConfig(limits)
         self.state: LifespanState = {}
         self.context = WorkerContext(max_requests=None)
@@ -148,6 +153,8 @@ class GuardedTCPServer(TCPServer):
         self.http.on_refused = server.hooks.refused
         self.http.on_phase = self._enter
         self.http.on_lost = self.tasks.give_up
+        if there is not None and server.peers.trusts(there[0]):
+            self.http.forwarded = partial(server.peers.seen, there[0])
 
     async def run(self) -> None:
         """Serve the connection until either side ends it."""

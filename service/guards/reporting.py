@@ -19,6 +19,8 @@ class Hooks:
     """A connection, handler or application ended by an error; the error may quote a client, so do not log it whole."""
     refused: Callable[[str], None] = _unheard
     """A client was refused at the edge; the word says why (`full`, `malformed`, `too_large`, `too_slow`, …)."""
+    unforwarded: Callable[[str], None] = _unheard
+    """A trusted proxy did not say understandably who asks; the word says why (`malformed`, `hidden`, `too_long`)."""
     connections: Callable[[int], None] = _unheard
     """The number of connections now open, after each change."""
 

@@ -24,6 +24,7 @@ from wsproto.frame_protocol import CloseReason as Code
 from service.guards.conversation import Conversation, Handler, SocketConnection, SocketRequest, by_path
 from service.guards.limits import SocketLimits
 from service.guards.listening import accept_until, refuse_full
+from service.guards.proxies import NO_PROXIES, Peers, Proxies
 from service.guards.reporting import Hooks, describe
 
 __all__ = ["ConnectionClosed", "Handler", "SocketConnection", "SocketRequest", "by_path", "serve_sockets"]
@@ -39,6 +40,7 @@ async def serve_sockets(
     limits: SocketLimits | None = None,
     grace: float = 5.0,
     hooks: Hooks | None = None,
+    proxies: Proxies = NO_PROXIES,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve WebSocket connections on listening sockets (see `bind_tcp`), which are closed at the end.
@@ -46,9 +48,10 @@ async def serve_sockets(
     `handler` is called for each upgrade request and returns when the conversation is over; the connection is closed
     behind it, with 1000, or 1011 if it raised. When `stopping` is set, no more connections are accepted, open ones hear
     1001 as soon as their handler returns, and all is over within `grace` seconds: handlers that are not done
-    `limits.close_seconds` before that are cancelled. Cancelled itself, it closes everything at once.
+    `limits.close_seconds` before that are cancelled. Cancelled itself, it closes everything at once. What one of the
+    `proxies` says of who asks is what the handler sees.
     """
-    server = _Server(handler, limits or SocketLimits(), hooks or Hooks())
+    server = _Server(handler, limits or SocketLimits(), hooks or Hooks(), proxies)
     async with trio.open_nursery() as watching:
         watching.start_soon(server.watch_writes)
         async with trio.open_nursery() as connections:
@@ -61,10 +64,11 @@ async def serve_sockets(
 class _Server:
     """What all connections of one `serve_sockets` share."""
 
-    def __init__(self, handler: Handler, limits: SocketLimits, hooks: Hooks) -> None:
+    def __init__(self, handler: Handler, limits: SocketLimits, hooks: Hooks, proxies: Proxies) -> None:
         self.handler = handler
         self.limits = limits
         self.hooks = hooks
+        self.peers = Peers(proxies, hooks)
         self.open: set[Conversation] = set()
 
     def stop(self, deadline: float) -> None:
@@ -85,7 +89,7 @@ class _Server:
             await refuse_full(stream)
             return
         try:
-            conversation = Conversation(stream, self.limits)
+            conversation = Conversation(stream, self.limits, self.peers)
         except OSError:
             return  # It was gone before it could be asked where it came from.
         self.open.add(conversation)

@@ -35,11 +35,13 @@ class Origins:
     def __init__(self, trusted: Collection[str] = ()) -> None:
         self._trusted = frozenset(trusted)
 
-    def check(self, headers: Headers) -> None:
+    def check(self, headers: Headers, *, secure: bool = False) -> None:
         """Raises CrossSite where another site's page made the request, or where nobody can tell.
 
-        Sec-Fetch-Site (W3C Fetch Metadata) decides where it is sent; else the Origin (RFC 6454) must be the Host, whose
-        scheme nobody tells us. The Origin `null`, which no Host equals, is another site's; so is what is sent twice.
+        Sec-Fetch-Site (W3C Fetch Metadata) decides where it is sent; else the Origin (RFC 6454) must be the Host.
+        `secure` says that the request is known to have come over TLS: then so did the page. Where it is not, a proxy
+        may have ended TLS without telling us. The Origin `null`, which no Host equals, is another site's; so is what
+        is sent twice.
         """
         sites, origins = headers.getlist("Sec-Fetch-Site"), headers.getlist("Origin")
         if len(sites) > 1 or len(origins) > 1:
@@ -51,7 +53,7 @@ class Origins:
             raise CrossSite
         if origin in self._trusted:
             return
-        if site is not None or (origin is not None and not _is_host(origin, headers.getlist("Host"))):
+        if site is not None or (origin is not None and not _is_host(origin, headers.getlist("Host"), secure=secure)):
             raise CrossSite
 
 
@@ -65,8 +67,10 @@ def _only(given: list[str]) -> str | None:
     return given[0] if given else None
 
 
-def _is_host(origin: str, hosts: list[str]) -> bool:
+def _is_host(origin: str, hosts: list[str], *, secure: bool) -> bool:
     found = _ORIGIN.fullmatch(origin)
     if found is None or found["scheme"] not in _DEFAULT_PORTS or len(hosts) != 1:
+        return False
+    if secure and found["scheme"] != "https":
         return False
     return found["authority"] == hosts[0].lower()

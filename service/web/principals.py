@@ -131,7 +131,8 @@ def by_bearer(request: Request, lookups: Lookups) -> Known:
 def by_cookie(request: Request, lookups: Lookups, cookies: SessionCookies) -> Known:
     """Who shows the cookie; Unauthenticated where it is none of ours, or no live session is the one that it names.
 
-    Whether the request may change anything is not asked here: only a route that `sets_cookie` may call this.
+    Whether the request may change anything is not asked here: only a route that `sets_cookie`, or that asks that by
+    itself, may call this.
     """
     return _held(_claimed(request, cookies), lookups)
 
@@ -143,7 +144,7 @@ async def asked(request: Request, route: Route, gate: Gate, cookies: SessionCook
     level does not reach, Unavailable where nobody can say.
     """
     if route.sets_cookie:
-        origins.check(request.headers)
+        origins.check(request.headers, secure=request.scheme == "https")
     client = client_of(route.door, _address(request), request.headers.get("User-Agent"))
     if route.needs is Needs.NOBODY:
         return Asked(request, client)
@@ -164,7 +165,7 @@ def _known(request: Request, lookups: Lookups, cookies: SessionCookies, origins:
         return by_bearer(request, lookups)
     claims = _claimed(request, cookies)
     if request.method not in SAFE:
-        origins.check(request.headers)
+        origins.check(request.headers, secure=request.scheme == "https")
     return _held(claims, lookups)
 
 

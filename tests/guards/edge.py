@@ -15,6 +15,7 @@ from hypercorn.typing import ASGIFramework
 
 from service.guards import Hooks, HTTPLimits, SocketLimits, bind_tcp
 from service.guards.hypercorn import serve_http
+from service.guards.proxies import NO_PROXIES, Proxies
 from service.guards.trio_websocket import Handler, serve_sockets
 
 PATIENCE = 10.0
@@ -30,6 +31,7 @@ class Edge:
     stopped: trio.Event = field(default_factory=trio.Event)
     failures: list[BaseException] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    unforwarded: list[str] = field(default_factory=list)
     open: int = 0
     _changed: trio.Event = field(default_factory=trio.Event)
 
@@ -83,7 +85,12 @@ async def read_until(stream: trio.SocketStream, ending: bytes) -> bytes:
 async def _serving(serve: Callable[..., Any], **options: Any) -> AsyncIterator[Edge]:
     sockets = bind_tcp("127.0.0.1", 0)
     edge = Edge(sockets[0].getsockname()[1])
-    hooks = Hooks(failed=edge.failures.append, refused=edge.refused.append, connections=edge.count)
+    hooks = Hooks(
+        failed=edge.failures.append,
+        refused=edge.refused.append,
+        unforwarded=edge.unforwarded.append,
+        connections=edge.count,
+    )
 
     async def run(task_status: trio.TaskStatus[None]) -> None:
         await serve(sockets=sockets, stopping=edge.stopping, hooks=hooks, task_status=task_status, **options)
@@ -95,12 +102,12 @@ async def _serving(serve: Callable[..., Any], **options: Any) -> AsyncIterator[E
         nursery.cancel_scope.cancel()
 
 
-def serving_http(app: ASGIFramework, *, grace: float = 5.0, **limits: Any) -> Any:
-    return _serving(partial(serve_http, app), grace=grace, limits=HTTPLimits(**limits))
+def serving_http(app: ASGIFramework, *, grace: float = 5.0, proxies: Proxies = NO_PROXIES, **limits: Any) -> Any:
+    return _serving(partial(serve_http, app), grace=grace, proxies=proxies, limits=HTTPLimits(**limits))
 
 
-def serving_sockets(handler: Handler, *, grace: float = 5.0, **limits: Any) -> Any:
-    return _serving(partial(serve_sockets, handler), grace=grace, limits=SocketLimits(**limits))
+def serving_sockets(handler: Handler, *, grace: float = 5.0, proxies: Proxies = NO_PROXIES, **limits: Any) -> Any:
+    return _serving(partial(serve_sockets, handler), grace=grace, proxies=proxies, limits=SocketLimits(**limits))
 
 
 def upgrade(path: str = "/", **headers: bytes) -> bytes:
