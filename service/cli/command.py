@@ -32,6 +32,7 @@ app.command("service.cli.verifying:verify_book", name="verify", help="Verify the
 app.command("service.cli.projections:app", name="projections", help="List, show and rebuild the read models.")
 app.command("service.cli.users:app", name="users", help="Manage accounts.")
 app.command("service.cli.sessions:app", name="sessions", help="List and end sessions.")
+app.command("service.cli.keys:app", name="keys", help="List and rotate the keys that sign access tokens.")
 app.command("service.cli.doctor:doctor", name="doctor", help="Say what is wrong and what to do about it.")
 
 

@@ -32,6 +32,8 @@ COMMANDS: Final = (
     ("users", "sessions"),
     ("sessions", "list"),
     ("sessions", "revoke"),
+    ("keys", "list"),
+    ("keys", "rotate"),
     ("doctor",),
 )
 

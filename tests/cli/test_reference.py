@@ -20,7 +20,7 @@ def test_the_page_is_the_one_that_the_code_makes(monkeypatch: pytest.MonkeyPatch
 
 def test_the_page_has_every_command() -> None:
     found: set[tuple[str, ...]] = {()}
-    for name in ("serve", "events", "replay", "verify", "projections", "users", "sessions", "doctor"):
+    for name in ("serve", "events", "replay", "verify", "projections", "users", "sessions", "keys", "doctor"):
         below = [one for one in app[name] if not one.startswith("-")]
         found |= {(name, one) for one in below} if below else {(name,)}
     assert found == set(COMMANDS)
