@@ -13,7 +13,6 @@ from typing import Annotated, Any, Final, Literal, Protocol, TypeVar
 from msgspec import Meta, Struct
 from werkzeug.datastructures import MultiDict
 
-from events import catalogue
 from events.recorded import EPOCH
 from service.errors import Malformed
 
@@ -21,6 +20,8 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 LARGEST: Final = 2**63 - 1
+# ISO 8601 has more forms, which are read too; these are those that everybody has.
+_MOMENT: Final[Any] = Annotated[str, Meta(extra_json_schema={"anyOf": [{"format": "date-time"}, {"format": "date"}]})]
 _WHOLE: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
@@ -81,7 +82,7 @@ class Moment(Struct, frozen=True):
     @property
     def kind(self) -> Any:  # noqa: ANN401 - see Parameter
         """See Parameter."""
-        return catalogue.Moment
+        return _MOMENT
 
     def read(self, text: str) -> datetime | None:
         """See Parameter."""
@@ -103,7 +104,7 @@ class PositionOrMoment(Struct, frozen=True):
     @property
     def kind(self) -> Any:  # noqa: ANN401 - see Parameter
         """See Parameter."""
-        return Whole(self.name, self.about).kind | catalogue.Moment
+        return Whole(self.name, self.about).kind | _MOMENT
 
     def read(self, text: str) -> int | datetime | None:
         """See Parameter."""

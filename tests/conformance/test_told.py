@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.conformance.running import FAST, Running, fresh, running
-from tests.conformance.told import Told
+from tests.conformance.told import Told, holding
 
 PROBLEM = {"error": {"code": "gone", "message": "It is gone."}}
 DOCUMENT: dict[str, Any] = {
@@ -148,6 +148,15 @@ def test_a_running_service_is_held_without_being_asked(
         other.ask("GET", "/health/live")
         service.ask("GET", "/health/ready")
     assert seen == ["/api/session", "/api/session", "/health/live", "/health/ready"]
+
+
+async def test_a_client_can_have_its_answers_held(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with httpx.AsyncClient(base_url=service.http, trust_env=False) as client:
+        client.event_hooks = await holding(client)
+        assert (await client.get("/health/live")).json() == {"status": "live"}
+        monkeypatch.setattr("tests.conformance.told.JSON", "application/xml")
+        with pytest.raises(AssertionError):
+            await client.get("/health/live")
 
 
 async def test_so_are_clients_that_do_not_block(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:

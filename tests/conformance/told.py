@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -19,6 +19,7 @@ from openapi_schema_validator import OAS31Validator, oas31_format_checker
 
 PATH = "/openapi.json"
 JSON = "application/json"
+EVENT_STREAM = "text/event-stream"
 
 
 class Told:
@@ -156,6 +157,19 @@ def held(base: str) -> Iterator[None]:
         patch.setattr(httpx.Client, "send", sent)
         patch.setattr(httpx.AsyncClient, "send", sent_async)
         yield
+
+
+async def holding(client: httpx.AsyncClient) -> dict[str, list[Callable[[httpx.Response], Awaitable[None]]]]:
+    """Hooks for a client, by which each of its answers is held against the document of the service that it asks."""
+    told = Told((await client.get(PATH)).raise_for_status().json())
+
+    async def hold(response: httpx.Response) -> None:
+        streamed = response.headers.get("Content-Type") == EVENT_STREAM
+        if not streamed:
+            await response.aread()
+        told.hold(response, streamed=streamed)
+
+    return {"response": [hold]}
 
 
 def _parts(path: str, template: str) -> list[str]:

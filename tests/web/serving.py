@@ -31,6 +31,7 @@ from service.web.admin import Admin
 from service.web.app import Doors, create_app
 from service.web.cookies import SessionCookies
 from service.web.origins import Origins
+from tests.conformance.told import holding
 from tests.house import House, house
 
 ALICE = {"username": "alice", "nickname": "Al", "password": "correct horse", "email": "alice@example.org"}
@@ -105,7 +106,10 @@ async def web(
     tail_limits: TailLimits | None = None,
     **options: Any,
 ) -> AsyncIterator[Web]:
-    """The doors, open until the block ends; options are those of `tests.house.house`."""
+    """The doors, open until the block ends; options are those of `tests.house.house`.
+
+    Every answer that `client` gets is held against the document at /openapi.json.
+    """
     address = parse_address(f"sqlite:{folder}/gatebook.db")
     async with house(folder, **options) as inside:
         readers = Readers(lambda: open_book(address))
@@ -139,6 +143,7 @@ async def web(
             core.start_soon(tails.end_at, stopping)
             base = f"http://127.0.0.1:{port}"
             async with httpx.AsyncClient(base_url=base, headers={"User-Agent": AGENT}, trust_env=False) as client:
+                client.event_hooks = await holding(client)
                 yield Web(inside, app, port, client, audit, readers, cookies, reasons, metrics, tails, stopping)
             core.cancel_scope.cancel()
         readers.close()
