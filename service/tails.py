@@ -156,9 +156,7 @@ class Tail:
             if page.shown or page.skipped is not None:
                 return page
             if self._at_head and not await self._rest(arrival):
-                break
-        if not self._allowed():
-            self.end()
+                return None
         return None
 
     async def _read(self) -> Page | None:

@@ -34,6 +34,7 @@ class Following:
         self.last_id = ""
         self.retry: int | None = None
         self.comments = 0
+        self.largest = 0
 
     async def begin(self) -> None:
         """Reads the status and the headers."""
@@ -114,6 +115,7 @@ class Following:
                 return False
         size, _, self._raw = self._raw.partition(b"\r\n")
         length = int(size, 16)
+        self.largest = max(self.largest, length)
         while len(self._raw) < length + 2:
             if not await self._more():
                 return False

@@ -160,7 +160,19 @@ async def test_it_lasts_longer_than_any_answer_may_take(tmp_path: Path, monkeypa
             assert (await tail.some(1))[0].data["target"] == "still there"
 
 
-async def test_it_ends_when_it_is_told_that_the_session_is_over(tmp_path: Path) -> None:
+async def test_a_page_is_written_in_pieces_that_a_slow_client_can_take(tmp_path: Path) -> None:
+    async with web(tmp_path) as doors:
+        token = await doors.admin()
+        flood(doors, 100, size=8_000)
+        async with following(doors.port, token, "?after=3") as tail:
+            assert [int(one.id) for one in await tail.some(100)] == list(range(4, 104))
+            assert 60_000 < tail.largest < 80_000
+
+
+async def test_it_ends_when_it_is_told_that_the_session_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.tails.PARTING_SECONDS", 600)
     async with web(tmp_path) as doors:
         token = await doors.admin()
         async with following(doors.port, token, "?after=0") as tail:
@@ -486,7 +498,8 @@ async def test_no_secret_is_shown(tmp_path: Path) -> None:
             assert secret not in said
 
 
-async def test_a_stop_ends_it_at_once(tmp_path: Path) -> None:
+async def test_a_stop_ends_it_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.tails.PARTING_SECONDS", 600)
     async with web(tmp_path) as doors:
         token = await doors.admin()
         async with following(doors.port, token) as tail:
