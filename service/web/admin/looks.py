@@ -73,13 +73,16 @@ class Looks:
         self._page = page
 
     async def projections(self, asked: Asked) -> Response:
-        """Where every read model stands."""
+        """List the read models, and where they stand."""
         Parameters(asked.request.args, ())
         await self._audit.looked(asked.principal, "projections")
         return await self._answer(inspection.projections)
 
     async def documents(self, asked: Asked) -> Response:
-        """A page of one projection's documents."""
+        """List a projection's documents, page by page.
+
+        In order of their keys; all of them, or those that an index finds.
+        """
         projection = self._projection(asked)
         given = Parameters(asked.request.args, DOCUMENTS)
         index = _index(projection, given)
@@ -94,7 +97,10 @@ class Looks:
         )
 
     async def document(self, asked: Asked) -> Response:
-        """One document, as it is or as it was."""
+        """Show a document, as it is or as it was.
+
+        404 where there is none under that key, or was none then.
+        """
         projection = self._projection(asked)
         key, sought = asked.part("key"), Parameters(asked.request.args, DOCUMENT).value(AT)
         if not _is_key(projection, key):
@@ -113,7 +119,7 @@ class Looks:
         return answer(DocumentThen(projection=projection.name, key=key, position=position, document=found))
 
     async def events(self, asked: Asked) -> Response:
-        """A page of events, forwards or backwards."""
+        """List events, page by page, forwards or backwards."""
         given = Parameters(asked.request.args, EVENTS)
         stream, kind, user = given.value(STREAM), given.value(TYPE), given.value(USER)
         before = given.value(BEFORE)
@@ -134,7 +140,7 @@ class Looks:
         return await self._answer(lambda book: inspection.events(book, query))
 
     async def event(self, asked: Asked) -> Response:
-        """One event."""
+        """Show an event."""
         Parameters(asked.request.args, ())
         position = POSITION.read(asked.part("position"))
         if position is None:
