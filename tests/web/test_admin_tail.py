@@ -52,6 +52,14 @@ async def until_at_or_stuck(doors: Web, head: int) -> None:
             await trio.testing.wait_all_tasks_blocked(0.001)
 
 
+async def until_at_rest(doors: Web) -> None:
+    """Waits until the one tail waits for something to be appended."""
+    [tail] = doors.tails._open
+    with trio.fail_after(PATIENCE):
+        while trio.current_time() - tail._looked_at < 0.2:
+            await trio.testing.wait_all_tasks_blocked(0.001)
+
+
 async def nobody_left(doors: Web) -> None:
     """Waits until every tail has given its place and its session back."""
     sample = doors.metrics.registry.get_sample_value
@@ -177,6 +185,7 @@ async def test_it_ends_when_it_is_told_that_the_session_is_over(
         token = await doors.admin()
         async with following(doors.port, token, "?after=0") as tail:
             await tail.some(3)
+            await until_at_rest(doors)
             [held] = doors.tails._open
             assert held.drop(int(token.partition("|")[0])) is False
             assert await tail.rest() == []
@@ -505,6 +514,7 @@ async def test_a_stop_ends_it_at_once(tmp_path: Path, monkeypatch: pytest.Monkey
         async with following(doors.port, token) as tail:
             await note(doors, "a")
             await tail.some(1)
+            await until_at_rest(doors)
             before = trio.current_time()
             doors.stopping.set()
             assert await tail.rest() == []
