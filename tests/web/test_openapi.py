@@ -15,6 +15,9 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from service.credentials.identifiers import NICKNAME_LENGTHS, SHORTEST_PASSWORD, USERNAME_LENGTHS
 from service.errors import HTTP_STATUS, Forbidden, Malformed, NotFound, TooLarge, Unauthenticated, UnsupportedMedia
 from service.web.app import Doors
+from service.web.openapi.document import _shapes
+from service.web.openapi.responses import responses
+from service.web.openapi.schemas import Schemas
 from service.web.principals import Needs, Route
 from service.web.queries import LARGEST
 from tests.web.serving import Web, web
@@ -107,6 +110,15 @@ async def test_refusals_follow_from_what_a_route_is(tmp_path: Path) -> None:
                 assert all(
                     levels == [route.needs.name.lower()] for one in operation["security"] for levels in one.values()
                 )
+
+
+async def test_what_is_told_once_for_many_routes_is_what_each_of_them_says(tmp_path: Path) -> None:
+    async with web(tmp_path) as doors:
+        document, routes = await told(doors), routes_of(doors.app)
+        schemas = Schemas(shape for route in routes.values() for shape in _shapes(route))
+        for name, operation in operations(document):
+            said = {str(status): one.told() for status, one in responses(routes[name], schemas).items()}
+            assert {status: behind(document, one) for status, one in operation["responses"].items()} == said, name
 
 
 async def test_bounds_stand_where_the_service_holds_them(tmp_path: Path) -> None:
