@@ -80,7 +80,7 @@ class _ForwardAuth:
         if not isinstance(holder, Principal):
             raise Unauthenticated
         if not _changes_nothing(request):
-            self._origins.check(request.headers)
+            self._origins.check(request.headers, secure=request.scheme == "https")
         return holder
 
 

@@ -94,9 +94,9 @@ class Told:
             return
         kind = response.headers["Content-Type"].partition(";")[0]
         assert kind in content, f"{what} of the type {kind}, where {', '.join(content)} is told"
-        body = response.json() if kind == JSON else response.text
+        body = response.json() if kind == JSON or kind.endswith("+json") else response.text
         self._valid(body, content[kind]["schema"], what)
-        if "examples" in content[kind] and isinstance(body, dict) and "error" in body:
+        if "examples" in content[kind] and isinstance(body, dict) and isinstance(body.get("error"), dict):
             codes = {example["value"]["error"]["code"] for example in content[kind]["examples"].values()}
             assert body["error"]["code"] in codes, f"{what} {body['error']['code']}, where {', '.join(codes)} is told"
 
