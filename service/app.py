@@ -99,7 +99,7 @@ async def _start_core(settings: Settings, parts: Parts, core: trio.Nursery) -> N
     core.start_soon(parts.arrivals.watch, parts.book.log, settings.poll_milliseconds / 1000)
     core.start_soon(parts.registry.run, parts.endings)
     core.start_soon(parts.observation.follow, parts.follower, parts.registry.doubt)
-    core.start_soon(parts.housekeeping.run, parts.observation.housekeeping)
+    core.start_soon(parts.housekeeping.run, parts.observation.housekeeping, parts.registry.doubt)
     core.start_soon(parts.rebuilds.run)
 
 

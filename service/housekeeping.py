@@ -69,9 +69,12 @@ class Housekeeping:
         self._clock = clock
         self._most = most
 
-    async def run(self, heard: Callable[[Told], None] = lambda _: None) -> None:
+    async def run(
+        self, heard: Callable[[Told], None] = lambda _: None, postponed: Callable[[], None] = lambda: None
+    ) -> None:
         """Looks once a second, at once again where a round was full. Ends never; what cannot be written waits.
 
+        `postponed` is called for each round that waits: sessions may be over then, and the book does not say so yet.
         Raises DurabilityError or CorruptStoreError, after which the process must end.
         """
         while True:
@@ -83,6 +86,7 @@ class Housekeeping:
                 # Not now: the writer has said why, and the next round finds the same work.
                 log.warning("housekeeping_postponed", reason=str(error))
                 told = Told()
+                postponed()
             heard(told)
             if told.sessions < self._most and told.throttles < self._most:
                 await trio.sleep(EVERY_SECONDS)

@@ -6,6 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import trio
+from trio.testing import MockClock
 
 from events.catalogue import SessionClosed, ThrottlesForgotten
 from events.log import Query
@@ -54,6 +56,22 @@ async def test_a_session_past_its_lifetime_is_ended_and_one_within_it_lives(tmp_
         assert closed(at) == ["expired"]
         assert at.book.document(SESSIONS, str(old.principal.session.id)) is None
         assert at.gate.lookups.principal(young.token).user.id == young.principal.user.id
+
+
+async def test_who_is_over_while_nothing_can_be_written_is_told_of_once_a_round(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with house(tmp_path) as at:
+        await log_in(at, "alice")
+        at.clock.pass_by(days=1)
+        heard: list[Told] = []
+        postponed: list[int] = []
+        at.writer._stopping = True
+        with trio.move_on_after(2.5):
+            await keeping(at).run(heard.append, lambda: postponed.append(len(heard)))
+        assert (heard, postponed) == ([Told()] * 3, [0, 1, 2])
+        at.writer._stopping = False
+        assert await keeping(at).round() == Told(sessions=1)
 
 
 async def test_nothing_is_written_while_nothing_is_over(tmp_path: Path) -> None:
