@@ -14,6 +14,7 @@ from events.log import Query
 from events.recorded import EPOCH
 from projections.catalogue import SESSIONS, THROTTLES
 from service.credentials.cookies import PERIOD, CookieClaims, Cookies
+from service.decisions.keys import RotateKey
 from service.errors import BadCredentials, Unauthenticated
 from service.gate.attempts import client_of
 from service.gate.gate import GateSettings, LoggedIn
@@ -192,3 +193,36 @@ async def test_a_key_of_cookies_is_kept_for_as_long_as_a_session_lives_though_th
         clock.pass_by(microseconds=1)
         assert (await keeping(at).round()).keys_destroyed == 1
         assert at.book.keyring.service_key_names("cookies-") == ["cookies-693"]
+
+
+async def test_a_signing_key_is_destroyed_when_the_last_token_that_it_signed_is_over(tmp_path: Path) -> None:
+    def names() -> list[str]:
+        return at.book.keyring.service_key_names("access-tokens-")
+
+    async with house(tmp_path) as at:
+        keeper = keeping(at)
+        assert await keeper.round() == Told()
+        assert names() == [], "none is made before somebody needs one"
+        first = at.signing_keys.signing()
+        await at.writer.submit(RotateKey("access_tokens"), actor="operator", door="command-line")
+        at.signing_keys.published()
+        at.clock.pass_by(minutes=11, microseconds=-1)
+        assert await keeper.round() == Told()
+        assert names() == ["access-tokens-0", "access-tokens-1"]
+        at.clock.pass_by(microseconds=1)
+
+        assert await keeper.round() == Told(keys_destroyed=1)
+
+        assert names() == ["access-tokens-1"]
+        assert at.signing_keys.signing().kid != first.kid
+        assert await keeper.round() == Told()
+
+
+async def test_a_key_that_others_may_have_is_destroyed_at_once(tmp_path: Path) -> None:
+    async with house(tmp_path) as at:
+        at.signing_keys.signing()
+        await at.writer.submit(RotateKey("access_tokens", at_once=True), actor="operator", door="command-line")
+        assert await keeping(at).round() == Told(keys_destroyed=1)
+        key = at.signing_keys.signing()
+        assert at.book.keyring.service_key_names("access-tokens-") == ["access-tokens-1"]
+        assert key.number == 1

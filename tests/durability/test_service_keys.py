@@ -118,3 +118,33 @@ def test_a_key_of_cookies_that_finds_no_room_is_made_when_there_is_some(tmp_path
     sealed = cookies.seal(claims)
     assert Cookies(book.keyring, lambda: now[0]).open(sealed) == claims
     book.close()
+
+
+async def test_a_signing_key_whose_sync_fails_ends_the_service_too(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    disk = noting()
+    address = laid_out({}, tmp_path / "store")
+    book = open_book(address, create=True, vfs=disk.name)
+    writer = Writer(lambda: BatchRunner(open_book(address)), batch_size=1, most_waiting=1, observer=lambda _: None)
+    throttling, cookies, keys = Throttling(book.keyring, ThrottlePolicy()), Cookies(book.keyring), signing_keys(book)
+    failed: list[Act] = []
+
+    def failing(act: Act) -> int | None:
+        if act.file != WALS["keys"] or act.kind not in {"sync", "folder"}:
+            return None
+        failed.append(act)
+        return apsw.SQLITE_IOERR_FSYNC
+
+    throttling.rotate(NOON)
+    cookies.rotate(NOON)
+    disk.failing = failing
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            keys.signing()
+    with pytest.raises(DurabilityError), trio.fail_after(60):
+        await Housekeeping(book, writer, throttling, cookies, keys, lambda: NOON).run()
+    assert len(failed) == 1
+
+    disk.failing = lambda _: None
+    book.close()

@@ -38,9 +38,11 @@ async def rotate(doors: Web, *, at_once: bool = False) -> None:
     await doors.house.writer.submit(command, actor="operator", door="command-line")
 
 
-def by_cookie(doors: Web, token: str, user_id: int, *, guest: bool = False, **more: str) -> dict[str, str]:
+def by_cookie(
+    doors: Web, token: str, user_id: int, more: dict[str, str] | None = None, *, guest: bool = False
+) -> dict[str, str]:
     cookie = doors.house.cookies.seal(CookieClaims(token, user_id, 1 if guest else 0))
-    return {"Cookie": f"{NAME}={cookie}", **more}
+    return {"Cookie": f"{NAME}={cookie}", **(more or {})}
 
 
 def refused(answer: httpx.Response, status: int, code: str) -> None:
@@ -116,11 +118,11 @@ async def test_a_cookie_gets_one_from_a_page_of_ours(tmp_path: Path) -> None:
     async with web(tmp_path) as doors:
         user_id, session = await doors.register(), await doors.log_in()
         for site, status in (("same-origin", 200), ("cross-site", 403), ("same-site", 403)):
-            headers = by_cookie(doors, session, user_id, **{"Sec-Fetch-Site": site})
+            headers = by_cookie(doors, session, user_id, {"Sec-Fetch-Site": site})
             answer = await doors.client.post("/api/token", headers=headers)
             assert answer.status_code == status, site
             assert "Access-Control-Allow-Origin" not in answer.headers
-        headers = by_cookie(doors, session, user_id, Origin="https://evil.example")
+        headers = by_cookie(doors, session, user_id, {"Origin": "https://evil.example"})
         refused(await doors.client.post("/api/token", headers=headers), 403, "cross_site")
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from service.decisions.administration import Deactivate
 from tests.web.serving import Web, web
-from tests.web.test_access_tokens import CLIENT, Broken, by_cookie, refused, rotate, token_of
+from tests.web.test_access_tokens import CLIENT, by_cookie, refused, rotate, token_of
+from tests.web.test_account import Broken
 
 VERIFY = "/verify"
 TOLD = ("X-User-Id", "X-User-Name", "X-User-Level", "X-Session-Id")
@@ -68,7 +69,7 @@ async def test_who_is_nobody_is_told_of_by_nothing(tmp_path: Path) -> None:
         guest = by_cookie(doors, admitted.token, admitted.guest.session.id, guest=True)
         tells_nothing(await asked(doors, guest), 401, "unauthenticated")
         # A header that is no good is not passed over for the cookie; two of them are no good.
-        bad = by_cookie(doors, session, user_id, Authorization="Bearer x")
+        bad = by_cookie(doors, session, user_id, {"Authorization": "Bearer x"})
         tells_nothing(await asked(doors, bad), 401, "unauthenticated")
         twice = {"Authorization": f"Bearer {session}"}, ("Authorization", f"Bearer {session}")
         tells_nothing(await asked(*(doors, *twice)), 401, "unauthenticated")
@@ -151,7 +152,7 @@ async def test_a_cookie_counts_for_what_changes_nothing_and_for_pages_of_ours(
 async def test_a_method_told_twice_is_told_by_nobody(tmp_path: Path) -> None:
     async with web(tmp_path) as doors:
         user_id, session = await doors.register(), await doors.log_in()
-        headers = by_cookie(doors, session, user_id, **{"Sec-Fetch-Site": "cross-site", "X-Forwarded-Method": "GET"})
+        headers = by_cookie(doors, session, user_id, {"Sec-Fetch-Site": "cross-site", "X-Forwarded-Method": "GET"})
         told(await asked(doors, headers))
         tells_nothing(await asked(doors, headers, ("X-Forwarded-Method", "GET")), 403, "cross_site")
 

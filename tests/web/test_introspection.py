@@ -13,7 +13,8 @@ import pytest
 from service.decisions.administration import Deactivate, SetLevel
 from tests.house import NAMED
 from tests.web.serving import Web, web
-from tests.web.test_access_tokens import CLIENT, Broken, rotate, token_of
+from tests.web.test_access_tokens import CLIENT, rotate, token_of
+from tests.web.test_account import Broken
 
 SECRET = "5f" * 32
 SHOP = f"shop:{sha256(SECRET.encode()).hexdigest()}"
