@@ -23,6 +23,7 @@ from service.parts import Parts
 from service.settings import Settings
 from service.sockets.react_auth import react_auth_handlers
 from service.sockets.route import route_handlers
+from service.sockets.same_origin import for_our_pages
 from service.web.app import create_app
 from service.web.cookies import SessionCookies
 from service.web.origins import Origins
@@ -99,6 +100,6 @@ async def open_doors(
         connections=settings.max_connections_ws,
     )
     behind = parts.gate, parts.registry, parts.metrics
-    handler = by_path(route_handlers(*behind) | react_auth_handlers(*behind))
+    handler = for_our_pages(by_path(route_handlers(*behind) | react_auth_handlers(*behind)), origins, parts.metrics)
     served = partial(serve_sockets, handler, sockets=sockets.ws, limits=limits, hooks=hooks("ws"))
     await doors.start(partial(served, proxies=proxies, stopping=stopping, grace=grace), name="socket listener")

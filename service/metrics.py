@@ -9,6 +9,8 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from service.guards.headers import NOT_KEPT_ON_THE_WIRE
+
 __all__ = ["Metrics", "metrics_app"]
 
 _Scope = dict[str, Any]
@@ -142,7 +144,7 @@ async def _answer(
     content_type: str = "text/plain; charset=utf-8",
     allow: bytes | None = None,
 ) -> None:
-    headers = [(b"content-type", content_type.encode()), (b"content-length", b"%d" % len(body))]
+    headers = [(b"content-type", content_type.encode()), (b"content-length", b"%d" % len(body)), *NOT_KEPT_ON_THE_WIRE]
     if allow is not None:
         headers.append((b"allow", allow))
     await send({"type": "http.response.start", "status": status, "headers": headers})

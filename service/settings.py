@@ -76,7 +76,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     trusted_origins: Annotated[
         tuple[str, ...],
         _about(
-            "Origins whose pages may do with a session cookie what ours may, as `https://app.example.org`.", "origins"
+            "Origins whose pages may ask by cookie, read answers and open sockets as ours, as `https://app.example.org`.",
+            "origins",
         ),
     ] = ()
     development: Annotated[

@@ -28,6 +28,7 @@ from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
 
+from service.guards.headers import NOT_KEPT_ON_THE_WIRE
 from service.guards.limits import HTTPLimits
 from service.guards.proxies import Headers, Seen
 
@@ -110,9 +111,9 @@ class GuardedH11Protocol(H11Protocol):
         body = self.render(refusal, self._target)
         headers = [
             (b"content-type", b"application/json"),
-            (b"cache-control", b"no-store"),
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
+            *NOT_KEPT_ON_THE_WIRE,
             *self.config.response_headers("h11"),
         ]
         if self.connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:

@@ -18,21 +18,14 @@ from service.errors import (
     Unauthenticated,
     Unavailable,
 )
+from service.guards.headers import NOT_KEPT
 from service.web.messages import Problem, ProblemAnswer
 
 CHALLENGE: Final = 'Bearer realm="gatebook"'
 """RFC 6750, section 3: an auth-param must follow the scheme."""
 TOKEN_REFUSED: Final = f'{CHALLENGE}, error="invalid_token"'
 
-# ASVS 5.0: 3.4.3 and 3.4.6 (nothing here is a page, or shown inside one), 3.4.4 (no sniffing), 14.3.2 (no caching),
-# 3.5.8 (what a cookie gets is loaded into nobody else's page, a neighbour's on the same site neither).
-HEADERS: Final = (
-    ("Content-Type", "application/json"),
-    ("Cache-Control", "no-store"),
-    ("X-Content-Type-Options", "nosniff"),
-    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
-    ("Cross-Origin-Resource-Policy", "same-origin"),
-)
+HEADERS: Final = (("Content-Type", "application/json"), *NOT_KEPT)
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -81,7 +74,7 @@ def not_allowed(methods: list[str]) -> Response:
 
 
 def options(methods: list[str]) -> Response:
-    """The answer to OPTIONS: the methods, and no permission for other origins, since none is given."""
+    """The answer to OPTIONS: the methods."""
     response = nothing()
     response.headers["Allow"] = ", ".join(methods)
     return response

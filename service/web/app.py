@@ -29,6 +29,7 @@ from service.web.account import account_routes
 from service.web.admin import Admin, admin_routes
 from service.web.auth_server import auth_server_routes
 from service.web.cookies import SessionCookies
+from service.web.cors import CORS
 from service.web.forward_auth import forward_auth_route
 from service.web.health import health_routes
 from service.web.introspection import introspection_route
@@ -57,6 +58,7 @@ class Doors(QuartTrio):
         self._cookies = cookies
         self._origins = origins
         self._metrics = metrics
+        self._cors = CORS(origins.trusted)
         self._routes = {route.endpoint: route for route in routes}
         self._seconds = {route.door: metrics.request_seconds.labels(route.door) for route in routes}
         # An address has one contract, whatever the method.
@@ -76,7 +78,9 @@ class Doors(QuartTrio):
         Quart would send signals and run hooks around this; there are none, and they were a fifth of the cost.
         """
         context = request_context or request_ctx
-        request = context.request
+        return self._cors.opened(context.request, await self._dispatched(context.request))
+
+    async def _dispatched(self, request: Request) -> Response:
         try:
             # Werkzeug takes //admin for /admin; what a proxy in front of us lets pass by its prefix must not.
             if request.scope["path"].startswith("//"):

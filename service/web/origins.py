@@ -33,7 +33,7 @@ class Origins:
     """The check. `trusted` are origins that may ask as if they were ours, exactly as browsers write them."""
 
     def __init__(self, trusted: Collection[str] = ()) -> None:
-        self._trusted = frozenset(trusted)
+        self.trusted = frozenset(trusted)
 
     def check(self, headers: Headers, *, secure: bool = False) -> None:
         """Raises CrossSite where another site's page made the request, or where nobody can tell.
@@ -51,10 +51,18 @@ class Origins:
             return
         if site is not None and site not in _OTHER:
             raise CrossSite
-        if origin in self._trusted:
+        if origin in self.trusted:
             return
-        if site is not None or (origin is not None and not _is_host(origin, headers.getlist("Host"), secure=secure)):
+        hosts = headers.getlist("Host")
+        if site is not None or (origin is not None and not (len(hosts) == 1 and _is_host(origin, hosts[0], secure))):
             raise CrossSite
+
+    def admits(self, origin: str, host: str, *, secure: bool = False) -> bool:
+        """Whether a page of that origin may open a socket at that host.
+
+        Sec-Fetch-Site is not asked: what it calls the same origin, an Origin that is not the Host shows to be another.
+        """
+        return origin in self.trusted or _is_host(origin, host, secure)
 
 
 def is_origin(text: str) -> bool:
@@ -67,10 +75,10 @@ def _only(given: list[str]) -> str | None:
     return given[0] if given else None
 
 
-def _is_host(origin: str, hosts: list[str], *, secure: bool) -> bool:
+def _is_host(origin: str, host: str, secure: bool) -> bool:
     found = _ORIGIN.fullmatch(origin)
-    if found is None or found["scheme"] not in _DEFAULT_PORTS or len(hosts) != 1:
+    if found is None or found["scheme"] not in _DEFAULT_PORTS:
         return False
     if secure and found["scheme"] != "https":
         return False
-    return found["authority"] == hosts[0].lower()
+    return found["authority"] == host.lower()

@@ -85,7 +85,7 @@ def running(folder: Path, *, ports: tuple[int, int] | None = None, **settings: A
     `ports`, for HTTP and sockets, are for a service that comes back where it was; without them, free ones are found.
     Fails when it does not become ready, when a line of its log tells of a fault, or when it does not end well.
     """
-    http, ws = _free_ports(2) if ports is None else ports
+    http, ws = free_ports(2) if ports is None else ports
     store, log = folder / "gatebook.db", folder / "serve.log"
     if log.exists():
         # Another one runs on the same store, or ran.
@@ -133,7 +133,8 @@ def _end(process: subprocess.Popen[bytes]) -> int:
         return process.wait()
 
 
-def _free_ports(number: int) -> list[int]:
+def free_ports(number: int) -> list[int]:
+    """Ports of the loopback address that nobody listens on."""
     with ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(number)]
         for one in sockets:

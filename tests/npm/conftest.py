@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
 
 import pytest
 
-from tests.conformance.running import FAST, Running, running
+from tests.conformance.running import FAST, Running, free_ports, running
 from tests.npm.browser import Browser, Driver, driving
 from tests.npm.installing import missing
 
 SETTINGS = FAST | {"development": True}
 """Browsers keep the service's cookie from plain http in development only."""
+
+
+def serving(folder: Path, ports: tuple[int, int]) -> AbstractContextManager[Running]:
+    """A service at these ports, whose pages come from the first, and open sockets at the second."""
+    return running(folder, ports=ports, trusted_origins=f"http://127.0.0.1:{ports[0]}", **SETTINGS)
+
 
 Opening = Callable[..., Browser]
 
@@ -28,7 +35,8 @@ def driver() -> Iterator[Driver]:
 
 @pytest.fixture(scope="session")
 def service(driver: Driver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running(tmp_path_factory.mktemp("npm"), **SETTINGS) as found:
+    http, ws = free_ports(2)
+    with serving(tmp_path_factory.mktemp("npm"), (http, ws)) as found:
         yield found
 
 

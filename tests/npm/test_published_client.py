@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.running import Running, fresh, running
+from tests.conformance.running import Running, fresh
 from tests.npm.browser import Browser, Tab, Told
-from tests.npm.conftest import SETTINGS, Opening
+from tests.npm.conftest import Opening, serving
 
 PASSWORD = "correct horse battery"
 REFUSED = {"success": False, "session": "", "user": {}}
@@ -309,14 +309,14 @@ def ports() -> tuple[int, int]:
 
 @IN_ALL_MODES
 def test_a_restart_logs_nobody_out(tmp_path: Path, opened: Opening, enveloper: str, ports: tuple[int, int]) -> None:
-    with running(tmp_path, ports=ports, **SETTINGS) as service:
+    with serving(tmp_path, ports) as service:
         name, _ = registered(service)
         browser = opened(service, enveloper)
         first, state = logged_in(browser, name)
         second = resumed(browser, state)
     for tab in first, second:
         assert tab.next("closed")["code"] == 1001
-    with running(tmp_path, ports=ports, **SETTINGS) as service:
+    with serving(tmp_path, ports) as service:
         for tab in first, second:
             assert tab.asked("socket/resume") == {"success": True}
             assert tab.count("notified") == 0
@@ -328,13 +328,13 @@ def test_a_restart_logs_nobody_out(tmp_path: Path, opened: Opening, enveloper: s
 
 
 def test_a_session_that_ends_while_the_service_is_away(tmp_path: Path, opened: Opening, ports: tuple[int, int]) -> None:
-    with running(tmp_path, ports=ports, **SETTINGS) as service:
+    with serving(tmp_path, ports) as service:
         name, _ = registered(service)
         browser = opened(service)
         tab, state = logged_in(browser, name)
     assert tab.next("closed")["code"] == 1001
     operate(service, "sessions", "revoke", number_of(state["session"]))
-    with running(tmp_path, ports=ports, **SETTINGS):
+    with serving(tmp_path, ports):
         assert tab.asked("socket/resume") == {"success": False}
         leaves(tab, rejected=True)
         browser.close()
@@ -342,13 +342,13 @@ def test_a_session_that_ends_while_the_service_is_away(tmp_path: Path, opened: O
 
 def test_a_logout_while_the_service_is_away(tmp_path: Path, opened: Opening, ports: tuple[int, int]) -> None:
     # The packages keep the message, and send it right behind the one that resumes, without waiting for its answer.
-    with running(tmp_path, ports=ports, **SETTINGS) as service:
+    with serving(tmp_path, ports) as service:
         name, _ = registered(service)
         browser = opened(service)
         tab, state = logged_in(browser, name)
     assert tab.next("closed")["code"] == 1001
     tab.log_out()
-    with running(tmp_path, ports=ports, **SETTINGS) as service:
+    with serving(tmp_path, ports) as service:
         assert tab.asked("socket/resume") == {"success": True}
         assert tab.asked("close") == {"success": True}
         leaves(tab)
