@@ -302,17 +302,15 @@ async def test_logging_out_by_cookie_takes_it_back(tmp_path: Path, method: str, 
 
 
 @pytest.mark.parametrize(("method", "path"), [("DELETE", "/api/session"), ("POST", "/api/logout")])
-async def test_logging_out_by_token_takes_the_cookie_of_that_session_back_and_no_other(
-    tmp_path: Path, method: str, path: str
-) -> None:
+async def test_logging_out_by_token_touches_no_cookie(tmp_path: Path, method: str, path: str) -> None:
+    """Nobody looked at where the request comes from; the cookie of a session that is over is none."""
     async with web(tmp_path) as doors:
         token, cookie = await alice(doors)
-        others = [await doors.log_in() for _ in range(3)]
-        for other, headers in zip(others, ({}, header(cookie), header("AAAA")), strict=True):
-            answer = await ask(doors, method, path, headers, ("Authorization", f"Bearer {other}"))
+        other = await doors.log_in()
+        for shown in (other, token):
+            answer = await ask(doors, method, path, header(cookie), ("Authorization", f"Bearer {shown}"))
             assert (answer.status_code, "set-cookie" in answer.headers) == (204, False)
-        answer = await ask(doors, method, path, header(cookie), ("Authorization", f"Bearer {token}"))
-        assert (answer.status_code, answer.headers.get_list("set-cookie")) == (204, [CLEARED])
+        assert is_no_session(await ask(doors, "GET", "/api/session", header(cookie)))
 
 
 async def test_logging_in_at_the_account_api_sets_no_cookie(tmp_path: Path) -> None:
