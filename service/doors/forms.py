@@ -78,8 +78,8 @@ def _json_fields(body: bytes) -> dict[str, Any]:
 
 def _form_fields(body: bytes) -> dict[str, Any]:
     try:
-        # Percent-encoded bytes that are no UTF-8 are refused, not replaced: a password is one thing or none.
-        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS)
+        # Bytes that are no UTF-8, percent-encoded or not, are refused, not replaced: a password is one thing or none.
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS)
     except ValueError:
         raise Malformed("The body is not a form in UTF-8.") from None
     if len({name for name, _ in pairs}) != len(pairs):

@@ -61,7 +61,7 @@ def test_other_types_are_refused(said: list[str]) -> None:
     [
         (FORM_TYPE, b"email=a&email=b"),
         (FORM_TYPE, b"secret=%ff"),
-        (FORM_TYPE, "secret=é".encode()),
+        (FORM_TYPE, "secret=é".encode("latin-1")),
         (FORM_TYPE, b"&".join(b"secret%d=1" % number for number in range(MOST_FIELDS + 1))),
         (JSON_TYPE, b'{"secret": 1, "secret": 2}'),
         (JSON_TYPE, b'{"a": {"secret": 1, "secret": 2}}'),
@@ -83,3 +83,8 @@ def test_what_is_neither_is_malformed_and_nothing_of_it_is_repeated(kind: str, b
 def test_fields_without_a_value_are_empty_and_plus_is_a_space() -> None:
     expected: dict[str, Any] = {"email": "", "password": "a b&c", "x": ""}
     assert fields_of([FORM_TYPE], b"email=&password=a+b%26c&x") == expected
+
+
+def test_letters_come_percent_encoded_or_as_they_are() -> None:
+    for body in (b"email=zo%C3%AB", "email=zoë".encode(), b"e%6Dail=zo%c3%ab"):
+        assert fields_of([FORM_TYPE], body) == {"email": "zoë"}
