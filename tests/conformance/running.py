@@ -9,9 +9,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,8 @@ class Running:
     store: Path
     log: Path
     process: subprocess.Popen[bytes]
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Settings that it has from its environment; commands on its store have them too."""
 
     def ask(self, method: str, path: str, body: Any = None, *, token: str | None = None) -> httpx.Response:
         """One HTTP request, its body JSON, with a bearer token or none."""
@@ -63,7 +65,7 @@ class Running:
         """Runs `gatebook …` on the same store; `given` is its standard input."""
         return subprocess.run(
             [*COMMAND, *arguments, "--store", f"sqlite:{self.store}"],
-            input=given, capture_output=True, text=True, env=_environment(), check=False, timeout=PATIENCE,
+            input=given, capture_output=True, text=True, env=_environment() | self.variables, check=False, timeout=PATIENCE,
         )  # fmt: skip
 
     def events(self, *arguments: str) -> list[dict[str, Any]]:
@@ -78,11 +80,14 @@ class Running:
 
 
 @contextmanager
-def running(folder: Path, *, ports: tuple[int, int] | None = None, **settings: Any) -> Iterator[Running]:
+def running(
+    folder: Path, *, ports: tuple[int, int] | None = None, variables: Mapping[str, str] | None = None, **settings: Any
+) -> Iterator[Running]:
     """Starts `gatebook serve` with these settings, waits until it is ready, and ends it as an operator would.
 
     Every HTTP answer that its clients get is held against its own /openapi.json; see `tests.conformance.told`.
     `ports`, for HTTP and sockets, are for a service that comes back where it was; without them, free ones are found.
+    `variables` are settings for its environment.
     Fails when it does not become ready, when a line of its log tells of a fault, or when it does not end well.
     """
     http, ws = free_ports(2) if ports is None else ports
@@ -90,14 +95,16 @@ def running(folder: Path, *, ports: tuple[int, int] | None = None, **settings: A
     if log.exists():
         # Another one runs on the same store, or ran.
         log = folder / f"serve-{http}.log"
+    settings = {"log_format": "json", **settings}
     flags = [part for name, value in settings.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     command = [
         *COMMAND, "serve", "--store", f"sqlite:{store}", "--http", f"127.0.0.1:{http}", "--ws", f"127.0.0.1:{ws}",
-        "--log-format", "json", *flags,
+        *flags,
     ]  # fmt: skip
+    environment = _environment() | (variables or {})
     with log.open("wb") as stderr:
-        process = subprocess.Popen(command, stdout=stderr, stderr=stderr, env=_environment(), cwd=folder)
-        service = Running(f"http://127.0.0.1:{http}", f"ws://127.0.0.1:{ws}", store, log, process)
+        process = subprocess.Popen(command, stdout=stderr, stderr=stderr, env=environment, cwd=folder)
+        service = Running(f"http://127.0.0.1:{http}", f"ws://127.0.0.1:{ws}", store, log, process, variables or {})
         try:
             _wait_until_ready(service, ws)
             with held(service.http):
