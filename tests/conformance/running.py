@@ -65,7 +65,8 @@ class Running:
         """Runs `gatebook …` on the same store; `given` is its standard input."""
         return subprocess.run(
             [*COMMAND, *arguments, "--store", f"sqlite:{self.store}"],
-            input=given, capture_output=True, text=True, env=_environment() | self.variables, check=False, timeout=PATIENCE,
+            input=given, capture_output=True, text=True, check=False, timeout=PATIENCE,
+            env=_environment(self.variables),
         )  # fmt: skip
 
     def events(self, *arguments: str) -> list[dict[str, Any]]:
@@ -101,10 +102,10 @@ def running(
         *COMMAND, "serve", "--store", f"sqlite:{store}", "--http", f"127.0.0.1:{http}", "--ws", f"127.0.0.1:{ws}",
         *flags,
     ]  # fmt: skip
-    environment = _environment() | (variables or {})
+    variables = variables or {}
     with log.open("wb") as stderr:
-        process = subprocess.Popen(command, stdout=stderr, stderr=stderr, env=environment, cwd=folder)
-        service = Running(f"http://127.0.0.1:{http}", f"ws://127.0.0.1:{ws}", store, log, process, variables or {})
+        process = subprocess.Popen(command, stdout=stderr, stderr=stderr, env=_environment(variables), cwd=folder)
+        service = Running(f"http://127.0.0.1:{http}", f"ws://127.0.0.1:{ws}", store, log, process, variables)
         try:
             _wait_until_ready(service, ws)
             with held(service.http):
@@ -149,6 +150,6 @@ def free_ports(number: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def _environment() -> dict[str, str]:
-    """Ours, without settings that whoever runs the tests has for a gatebook of their own."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("GATEBOOK_")}
+def _environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """Ours with these, and without settings that whoever runs the tests has for a gatebook of their own."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("GATEBOOK_")} | dict(variables)
