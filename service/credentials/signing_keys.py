@@ -173,7 +173,6 @@ class SigningKeys:
                 self._rotations += fresh
                 # What is over stays over; whoever looks does not walk through all that there ever were.
                 self._terms = [term for term in terms_of(self._rotations) if not term.is_over(now)]
-                self._load()
             self._state = state
         if self._terms[-1].number not in self._keys:
             self._load()

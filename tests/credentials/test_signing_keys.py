@@ -244,6 +244,7 @@ def test_a_key_that_comes_back_from_an_old_backup_is_told_to_nobody_and_destroye
         book.keys.put_service_key(old, replacing=None)
         afresh = SigningKeys(book.log, book.keyring, clock)
         assert len(afresh.published()) == len(afresh.verifying()) == 1
+        assert afresh.key(0) is None
         assert afresh.tend(clock.now) == 1
 
 

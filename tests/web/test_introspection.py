@@ -181,6 +181,11 @@ async def test_what_is_no_request_is_refused_in_the_shape_of_the_rfc(
         refused(answer, status, "invalid_request")
 
 
+async def test_a_form_that_is_too_large_is_refused_under_any_listener(tmp_path: Path) -> None:
+    async with web(tmp_path, clients=(SHOP,), body_bytes=100) as doors:
+        refused(await ask(doors, "x" * 100), 413, "invalid_request")
+
+
 async def test_where_nobody_can_say_no_token_is_called_inactive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
