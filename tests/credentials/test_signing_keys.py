@@ -134,6 +134,14 @@ def test_a_key_is_made_on_first_use_and_not_before() -> None:
     assert list(keys.verifying()) == [key.header]
 
 
+def test_of_two_that_make_the_first_key_at_once_both_have_the_same(tmp_path: Path) -> None:
+    clock = Clock()
+    with processes(tmp_path, clock) as [(_, ours), (_, theirs)]:
+        assert ours.terms(clock.now) == theirs.terms(clock.now)
+        # Both have looked, and found none.
+        assert ours._newest().kid == theirs._newest().kid
+
+
 def test_asking_for_the_public_keys_makes_one_too() -> None:
     book, keys = alone(Clock())
     [key] = keys.published()
