@@ -269,6 +269,10 @@ async def test_every_route_is_closed_but_those_that_say_otherwise(tmp_path: Path
             "POST /api/authenticate",
             "POST /api/login",
             "POST /react-auth",
+            # These look at who asks themselves, and answer in shapes of their own.
+            "POST /api/introspect",
+            "GET /verify",
+            "GET /.well-known/jwks.json",
             "GET /health/live",
             "GET /health/ready",
             "GET /openapi.json",
