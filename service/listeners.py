@@ -97,9 +97,13 @@ async def open_doors(
     limits = SocketLimits(
         message_bytes=settings.message_bytes,
         fragments=settings.message_fragments,
+        ping_seconds=settings.ping_seconds,
+        messages_per_second=settings.messages_per_second,
         connections=settings.max_connections_ws,
     )
     behind = parts.gate, parts.registry, parts.metrics
-    handler = for_our_pages(by_path(route_handlers(*behind) | react_auth_handlers(*behind)), origins, parts.metrics)
+    handlers = route_handlers(*behind, settings.socket_idle_seconds)
+    handlers |= react_auth_handlers(*behind, settings.resume_seconds)
+    handler = for_our_pages(by_path(handlers), origins, parts.metrics)
     served = partial(serve_sockets, handler, sockets=sockets.ws, limits=limits, hooks=hooks("ws"))
     await doors.start(partial(served, proxies=proxies, stopping=stopping, grace=grace), name="socket listener")

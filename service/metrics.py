@@ -84,6 +84,10 @@ class Metrics:
             "connections_refused", "Clients refused at the edge, by listener and reason.",
             ["listener", "reason"], **of_ours,
         )  # fmt: skip
+        self.messages_slowed = Counter(
+            "messages_slowed", "Messages that came faster than one connection may send, and were read later.",
+            ["listener"], **of_ours,
+        )  # fmt: skip
         self.unforwarded = Counter(
             "unforwarded", "Requests through a trusted proxy that did not say who asks, by listener and reason.",
             ["listener", "reason"], **of_ours,

@@ -70,6 +70,7 @@ class Observation:
         return Hooks(
             failed=lambda _: metrics.connections_failed.labels(listener).inc(),
             refused=lambda why: metrics.connections_refused.labels(listener, why).inc(),
+            slowed=metrics.messages_slowed.labels(listener).inc,
             unforwarded=lambda why: metrics.unforwarded.labels(listener, why).inc(),
             connections=metrics.connections.labels(listener).set,
         )

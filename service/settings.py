@@ -160,6 +160,18 @@ class Settings(Struct, frozen=True, kw_only=True):
     body_bytes: Annotated[int, _whole(1_024, 16 * _MIB, "bytes", "The longest request body.")] = 65_536
     message_bytes: Annotated[int, _whole(1_024, 16 * _MIB, "bytes", "The longest socket message.")] = 65_536
     message_fragments: Annotated[int, _whole(1, 65_536, "frames", "The most that make up one socket message.")] = 64
+    resume_seconds: Annotated[
+        int, _whole(1, _DAY, "s", "A react-auth socket that has held no session for so long is closed.")
+    ] = 30
+    socket_idle_seconds: Annotated[
+        int, _whole(1, _YEAR, "s", "A route protocol socket without a session, silent for so long, is closed.")
+    ] = 1_800
+    ping_seconds: Annotated[
+        int, _whole(1, 3_600, "s", "A socket that was silent for so long is pinged; for as long again, it is cut.")
+    ] = 30
+    messages_per_second: Annotated[
+        int, _whole(1, 1_000_000, "messages", "What one socket may send; more is read more slowly.")
+    ] = 200
     stop_grace_seconds: Annotated[
         int, _whole(0, 3_600, "s", "How long what was accepted may take to be answered once gatebook is asked to stop.")
     ] = 10

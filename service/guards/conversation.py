@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
@@ -12,6 +13,7 @@ from wsproto.frame_protocol import CloseReason as Code
 
 from service.guards.limits import SocketLimits
 from service.guards.proxies import Peers, Seen
+from service.guards.reporting import Hooks
 from service.guards.websocket_wire import WireConnection
 
 GOING_AWAY: Final = CloseReason(Code.GOING_AWAY, None)
@@ -95,6 +97,10 @@ class SocketConnection:
         """Say that this is over; `receive` and `send` raise from now on. Does not wait for the client to agree."""
         await self._wire.fail(code, reason)
 
+    def expect(self, seconds: float | None) -> None:
+        """Unless this is called again, close with 1008 that many seconds from now; None is for no such limit."""
+        self._conversation.expect(seconds)
+
     def cut(self) -> None:
         """End the connection where it stands, without a word; `receive` and `send` raise from now on."""
         self._wire.cut()
@@ -120,10 +126,13 @@ def by_path(handlers: Mapping[str, Handler]) -> Handler:
 class Conversation:
     """One connection from accepted to closed, with the cancel scopes through which a stop reaches it."""
 
-    def __init__(self, stream: trio.SocketStream, limits: SocketLimits, peers: Peers) -> None:
-        self.wire = WireConnection(stream, limits)
+    def __init__(self, stream: trio.SocketStream, limits: SocketLimits, peers: Peers, hooks: Hooks) -> None:
+        self.wire = WireConnection(stream, limits, hooks.slowed)
         self.client = str(stream.socket.getpeername()[0])
         self._peers = peers
+        # For whoever watches: until when it has to be worth having, and when it was last pinged.
+        self.expected_by = math.inf
+        self.pinged_at = -math.inf
         self.stopping = False
         self.asking = trio.CancelScope(deadline=trio.current_time() + limits.handshake_seconds)
         self.handling = trio.CancelScope()
@@ -131,6 +140,10 @@ class Conversation:
     def seen(self, headers: list[tuple[bytes, bytes]]) -> Seen:
         """Who asks, given the headers of the upgrade request."""
         return self._peers.seen(self.client, headers) if self._peers.trusts(self.client) else Seen(self.client)
+
+    def expect(self, seconds: float | None) -> None:
+        """Be closed that many seconds from now, or not."""
+        self.expected_by = math.inf if seconds is None else trio.current_time() + seconds
 
     def stop(self, deadline: float) -> None:
         """Receive no more; whatever the handler still has to do, it does before the deadline."""

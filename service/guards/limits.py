@@ -41,5 +41,9 @@ class SocketLimits(Struct, frozen=True, kw_only=True):
     """How long one write may wait for a client that does not read, before the connection is cut."""
     close_seconds: float = 1.0
     """How long we wait for a client to answer our close frame."""
+    ping_seconds: float = 30.0
+    """A client that was silent for so long is pinged; silent for as long again, it is cut."""
+    messages_per_second: float = 200.0
+    """Messages and pings of one connection, a second's worth of them at once; more are read more slowly."""
     connections: int = 10_000
     """Connections open at once; one more gets 503 and is closed without being read."""

@@ -18,7 +18,9 @@ class Hooks:
     failed: Callable[[BaseException], None] = _unheard
     """A connection, handler or application ended by an error; the error may quote a client, so do not log it whole."""
     refused: Callable[[str], None] = _unheard
-    """A client was refused at the edge; the word says why (`full`, `malformed`, `too_large`, `too_slow`, …)."""
+    """A client was refused at the edge; the word says why (`full`, `malformed`, `too_large`, `silent`, …)."""
+    slowed: Callable[[], None] = lambda: None
+    """A client sends faster than it may, and is read more slowly; called for each message that had to wait."""
     unforwarded: Callable[[str], None] = _unheard
     """A trusted proxy did not say understandably who asks; the word says why (`malformed`, `hidden`, `too_long`)."""
     connections: Callable[[int], None] = _unheard

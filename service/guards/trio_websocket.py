@@ -26,6 +26,7 @@ from service.guards.limits import SocketLimits
 from service.guards.listening import accept_until, refuse_full
 from service.guards.proxies import NO_PROXIES, Peers, Proxies
 from service.guards.reporting import Hooks, describe
+from service.guards.watching import watch
 
 __all__ = ["ConnectionClosed", "Handler", "SocketConnection", "SocketRequest", "by_path", "serve_sockets"]
 
@@ -53,7 +54,7 @@ async def serve_sockets(
     """
     server = _Server(handler, limits or SocketLimits(), hooks or Hooks(), proxies)
     async with trio.open_nursery() as watching:
-        watching.start_soon(server.watch_writes)
+        watching.start_soon(watch, server.open, server.limits, server.hooks)
         async with trio.open_nursery() as connections:
             await accept_until(stopping, sockets, server.serve_one, connections=connections, task_status=task_status)
             server.stop(trio.current_time() + max(0.0, grace - server.limits.close_seconds))
@@ -75,13 +76,6 @@ class _Server:
         for conversation in self.open:
             conversation.stop(deadline)
 
-    async def watch_writes(self) -> None:
-        """Cut clients that do not read: one task for all, since a deadline for each write costs a fifth of an echo."""
-        while True:
-            await trio.sleep(self.limits.write_seconds / 4)
-            for conversation in self.open:
-                conversation.wire.cut_if_writing_since(trio.current_time() - self.limits.write_seconds)
-
     async def serve_one(self, stream: trio.SocketStream) -> None:
         """One connection, from accepted to closed. No Exception leaves it."""
         if len(self.open) >= self.limits.connections:
@@ -89,7 +83,7 @@ class _Server:
             await refuse_full(stream)
             return
         try:
-            conversation = Conversation(stream, self.limits, self.peers)
+            conversation = Conversation(stream, self.limits, self.peers, self.hooks)
         except OSError:
             return  # It was gone before it could be asked where it came from.
         self.open.add(conversation)

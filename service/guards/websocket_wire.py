@@ -8,6 +8,7 @@ What upstream leaves open, and this subclass closes:
   counted, bytes are bytes, and what is too much closes with 1009;
 - invalid UTF-8 and broken frames close the TCP connection without a close frame: here the client hears 1007 or 1002;
 - a ping during the closing handshake raises LocalProtocolError in the reader, which ends the server: it is ignored;
+- messages are taken as fast as they come: here at a rate, see `service.guards.pacing`;
 - writes wait for ever for a client that does not read: here they are bounded, and a write that was broken off ends the
   connection, for nothing may follow half a frame.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import math
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, cast
 
@@ -38,6 +40,7 @@ from wsproto.handshake import H11Handshake
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from service.guards.limits import SocketLimits
+from service.guards.pacing import Pace
 
 BODY_HEADERS: Final = {b"content-length", b"transfer-encoding"}
 """Headers that announce a body, which an upgrade request has none of (RFC 6455, 4.1)."""
@@ -73,7 +76,7 @@ class GuardedWSConnection(WSConnection):
 class WireConnection(WebSocketConnection):
     """trio-websocket's connection, server side. `serve_sockets` runs its `read`; doors see a `SocketConnection`."""
 
-    def __init__(self, stream: trio.SocketStream, limits: SocketLimits) -> None:
+    def __init__(self, stream: trio.SocketStream, limits: SocketLimits, slowed: Callable[[], None]) -> None:
         super().__init__(
             stream,
             GuardedWSConnection(ConnectionType.SERVER),
@@ -88,6 +91,9 @@ class WireConnection(WebSocketConnection):
         self._frames = 0
         self.refused = False
         self._writing_since = math.inf
+        self._silent_since = math.inf
+        self._pace = Pace(limits.messages_per_second)
+        self._slowed = slowed
         # Set once nothing that may still come is of interest: it is read and dropped.
         self._deaf = False
 
@@ -124,6 +130,19 @@ class WireConnection(WebSocketConnection):
         if self.state is ConnectionState.CLOSED:
             self._half_close()
 
+    @property
+    def writing(self) -> bool:
+        """Whether something is on its way to the client."""
+        return self._writing_since != math.inf
+
+    def silent_for(self, now: float) -> float:
+        """For how long the client has said nothing, though we listen; of no moment while we do not."""
+        return now - self._silent_since
+
+    async def ask_for_life(self) -> None:
+        """Ping the client. Whatever it says next shows that it is there."""
+        await self._send(Ping())
+
     def cut_if_writing_since(self, moment: float) -> None:
         """End the connection if the client has not taken a write that began before the moment."""
         if self._writing_since < moment:
@@ -155,10 +174,13 @@ class WireConnection(WebSocketConnection):
             self.socket.shutdown(socket.SHUT_WR)
 
     async def _read_once(self) -> bool:
+        self._silent_since = trio.current_time()
         try:
             data = await self._stream.receive_some(self.limits.read_bytes)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             data = b""
+        finally:
+            self._silent_since = math.inf
         if not data:
             await self._abort_web_socket()
             return False
@@ -188,6 +210,7 @@ class WireConnection(WebSocketConnection):
         elif isinstance(event, Ping):
             if self.state is ConnectionState.OPEN:
                 await self._send(event.response())
+                await self._keep_pace()
         elif isinstance(event, Pong):
             await self._handle_pong_event(event)
         elif isinstance(event, CloseConnection):
@@ -219,6 +242,14 @@ class WireConnection(WebSocketConnection):
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # the handler takes no more
                 # Waits while the handler is busy and one message is waiting: then nothing more is read.
                 await self._send_channel.send(_join(parts))
+            await self._keep_pace()
+
+    async def _keep_pace(self) -> None:
+        """Wait, and read nothing meanwhile, where messages come faster than they are taken."""
+        delay = self._pace.delay(trio.current_time())
+        if delay > 0:
+            self._slowed()
+            await trio.sleep(delay)
 
     async def _take_close(self, event: CloseConnection) -> bool:
         if self.state is ConnectionState.OPEN:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import perf_counter
 from typing import Final, Protocol
 
@@ -50,6 +51,16 @@ async def answer_all(conversation: Answering, connection: SocketConnection, metr
             await conversation.note_seen()
     finally:
         conversation.leave()
+
+
+def patience(connection: SocketConnection, seconds: float) -> Callable[[bool], None]:
+    """What is to be told, each time anew, whether the connection holds a session: it is closed so long after a no."""
+
+    def held(holds: bool) -> None:
+        connection.expect(None if holds else seconds)
+
+    held(False)
+    return held
 
 
 def user_agent(asked: SocketRequest) -> str | None:

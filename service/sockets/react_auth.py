@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -18,7 +20,7 @@ from service.gate.lookups import Principal
 from service.guards.reporting import describe
 from service.guards.trio_websocket import Handler, SocketConnection, SocketRequest
 from service.metrics import Metrics
-from service.sockets.answering import answer_all, user_agent
+from service.sockets.answering import answer_all, patience, user_agent
 from service.sockets.registry import Registry
 
 __all__ = ["Conversation", "react_auth_handlers"]
@@ -28,16 +30,24 @@ log = structlog.get_logger("gatebook.react_auth")
 PATH: Final = "/react-auth"
 
 
-def react_auth_handlers(gate: Gate, registry: Registry, metrics: Metrics) -> dict[str, Handler]:
-    """The handler by its path, for `service.guards.trio_websocket.by_path`."""
-    return {PATH: partial(converse, gate, registry, metrics)}
+def react_auth_handlers(
+    gate: Gate, registry: Registry, metrics: Metrics, resume_seconds: float = math.inf
+) -> dict[str, Handler]:
+    """The handler by its path, for `service.guards.trio_websocket.by_path`.
+
+    A connection that has held no session for `resume_seconds`, whatever it sends meanwhile, is closed.
+    """
+    return {PATH: partial(converse, gate, registry, metrics, resume_seconds)}
 
 
-async def converse(gate: Gate, registry: Registry, metrics: Metrics, asked: SocketRequest) -> None:
+async def converse(
+    gate: Gate, registry: Registry, metrics: Metrics, resume_seconds: float, asked: SocketRequest
+) -> None:
     """One connection."""
     connection = await asked.accept()
     client = client_of(DOOR, connection.client, user_agent(asked))
-    await answer_all(Conversation(gate, registry, client, metrics, connection), connection, metrics, DOOR)
+    held = patience(connection, resume_seconds)
+    await answer_all(Conversation(gate, registry, client, metrics, connection, held), connection, metrics, DOOR)
 
 
 class Conversation:
@@ -46,16 +56,25 @@ class Conversation:
     It is a holder of that session in the registry. A message that fails changes nothing about what is held.
     """
 
-    __slots__ = ("_client", "_connection", "_enveloped", "_gate", "_held", "_in_use", "_metrics", "_registry")
+    __slots__ = (
+        "_client", "_connection", "_enveloped", "_gate", "_held", "_in_use", "_metrics", "_registry", "_tell_held",
+    )  # fmt: skip
 
     def __init__(
-        self, gate: Gate, registry: Registry, client: Client, metrics: Metrics, connection: SocketConnection
+        self,
+        gate: Gate,
+        registry: Registry,
+        client: Client,
+        metrics: Metrics,
+        connection: SocketConnection,
+        held: Callable[[bool], None],
     ) -> None:
         self._gate = gate
         self._registry = registry
         self._client = client
         self._metrics = metrics
         self._connection = connection
+        self._tell_held = held
         self._held: Principal | None = None
         self._enveloped = False
         self._in_use = False
@@ -69,7 +88,7 @@ class Conversation:
         """The session is over: forgets it, and says whether the client is to be told."""
         if self._held is None or self._held.session.id != session_id:
             return False
-        self._held = None
+        self._holds(None)
         return True
 
     async def tell(self) -> None:
@@ -97,7 +116,7 @@ class Conversation:
         """The connection is over: holds nothing any more."""
         if self._held is not None:
             self._registry.release(self._held.session.id, self)
-            self._held = None
+            self._holds(None)
 
     async def _succeeds(self, asked: Request | NotARequest) -> bool:
         try:
@@ -143,7 +162,8 @@ class Conversation:
             raise
         if before is not None and before != presented.session_id:
             self._registry.release(before, self)
-        self._held, self._in_use = held, True
+        self._holds(held)
+        self._in_use = True
 
     async def _close(self, call: Close) -> None:
         """Ends the session whose token that is; where there is none, or not any more, there is nothing to end.
@@ -175,13 +195,17 @@ class Conversation:
     def _holds_again(self, held: Principal) -> bool:
         """Holds what was let go; False where it has ended meanwhile, when nobody could tell this connection."""
         self._registry.hold(held.session.id, self)
-        self._held = held
+        self._holds(held)
         try:
             self._gate.lookups.renewed(held)
         except Unauthenticated:
             self.leave()
             return False
         return True
+
+    def _holds(self, held: Principal | None) -> None:
+        self._held = held
+        self._tell_held(held is not None)
 
     def _count(self, code: str) -> None:
         self._metrics.refusals.labels(code, DOOR).inc()

@@ -5,6 +5,8 @@ A connection whose session ends elsewhere is unauthenticated from then on, witho
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -20,7 +22,7 @@ from service.gate.lookups import Principal
 from service.guards.reporting import describe
 from service.guards.trio_websocket import Handler, SocketRequest
 from service.metrics import Metrics
-from service.sockets.answering import answer_all, user_agent
+from service.sockets.answering import answer_all, patience, user_agent
 from service.sockets.registry import Registry
 
 __all__ = ["Conversation", "route_handlers"]
@@ -30,19 +32,27 @@ log = structlog.get_logger("gatebook.route")
 NOT_LOGGED_IN: Final = "To do this, you must be logged in."
 
 
-def route_handlers(gate: Gate, registry: Registry, metrics: Metrics) -> dict[str, Handler]:
-    """The handlers of both versions by their paths, for `service.guards.trio_websocket.by_path`."""
+def route_handlers(
+    gate: Gate, registry: Registry, metrics: Metrics, idle_seconds: float = math.inf
+) -> dict[str, Handler]:
+    """The handlers of both versions by their paths, for `service.guards.trio_websocket.by_path`.
+
+    A connection that holds no session and has said nothing for `idle_seconds` is closed.
+    """
     return {
-        "/auth/v1": partial(converse, gate, registry, metrics, V1),
-        "/auth/v2": partial(converse, gate, registry, metrics, V2),
+        "/auth/v1": partial(converse, gate, registry, metrics, V1, idle_seconds),
+        "/auth/v2": partial(converse, gate, registry, metrics, V2, idle_seconds),
     }
 
 
-async def converse(gate: Gate, registry: Registry, metrics: Metrics, edition: Edition, asked: SocketRequest) -> None:
+async def converse(
+    gate: Gate, registry: Registry, metrics: Metrics, edition: Edition, idle_seconds: float, asked: SocketRequest
+) -> None:
     """One connection."""
     connection = await asked.accept()
     client = client_of(edition.door, connection.client, user_agent(asked))
-    await answer_all(Conversation(gate, registry, edition, client, metrics), connection, metrics, edition.door)
+    held = patience(connection, idle_seconds)
+    await answer_all(Conversation(gate, registry, edition, client, metrics, held), connection, metrics, edition.door)
 
 
 class Conversation:
@@ -53,18 +63,28 @@ class Conversation:
     same.
     """
 
-    def __init__(self, gate: Gate, registry: Registry, edition: Edition, client: Client, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        registry: Registry,
+        edition: Edition,
+        client: Client,
+        metrics: Metrics,
+        held: Callable[[bool], None] = lambda _: None,
+    ) -> None:
         self._gate = gate
         self._registry = registry
         self._edition = edition
         self._client = client
         self._metrics = metrics
+        self._tell_held = held
         self._held: Principal | None = None
         self._in_use = False
 
     async def answer(self, message: str) -> str:
         """The packet that answers a message. Raises Overloaded and Unavailable alone."""
         self._in_use = False
+        self._tell_held(self._held is not None)
         request = read(message, self._edition)
         if isinstance(request, NotARequest):
             self._count(request.code)
@@ -90,7 +110,7 @@ class Conversation:
     def drop(self, session_id: int) -> bool:
         """Forgets the session, if it is the one that the connection holds; the client is not told."""
         if self._held is not None and self._held.session.id == session_id:
-            self._held = None
+            self._holds(None)
         return False
 
     async def tell(self) -> None:
@@ -103,7 +123,7 @@ class Conversation:
         """Holds no session any more."""
         if self._held is not None:
             self._registry.release(self._held.session.id, self)
-            self._held = None
+            self._holds(None)
 
     async def note_seen(self) -> None:
         """Notes that the session is in use, where the last request needed one. No reply waits for that."""
@@ -174,7 +194,11 @@ class Conversation:
                 raise
             if before is not None:
                 self._registry.release(before.session.id, self)
+        self._holds(principal)
+
+    def _holds(self, principal: Principal | None) -> None:
         self._held = principal
+        self._tell_held(principal is not None)
 
     def _principal(self) -> Principal:
         """Whose session the connection holds, as it is at this moment; Unauthenticated when it holds none any more."""

@@ -33,12 +33,16 @@ class Edge:
     refused: list[str] = field(default_factory=list)
     unforwarded: list[str] = field(default_factory=list)
     open: int = 0
+    slowed: int = 0
     _changed: trio.Event = field(default_factory=trio.Event)
 
     def count(self, number: int) -> None:
         self.open = number
         self._changed.set()
         self._changed = trio.Event()
+
+    def slow(self) -> None:
+        self.slowed += 1
 
     async def until_open(self, number: int) -> None:
         with trio.fail_after(PATIENCE):
@@ -88,6 +92,7 @@ async def _serving(serve: Callable[..., Any], **options: Any) -> AsyncIterator[E
     hooks = Hooks(
         failed=edge.failures.append,
         refused=edge.refused.append,
+        slowed=edge.slow,
         unforwarded=edge.unforwarded.append,
         connections=edge.count,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from service.address import parse_network
@@ -15,7 +17,7 @@ from tests.guards.edge import serving_sockets, upgrade
 HOST = "auth.example.org"
 APP = "https://app.example.org"
 TRUSTING = Origins((APP, "capacitor://localhost"))
-TOLD = {"X_Forwarded_For": b"203.0.113.9", "X_Forwarded_Proto": b"https"}
+TOLD: dict[str, Any] = {"X_Forwarded_For": b"203.0.113.9", "X_Forwarded_Proto": b"https"}
 
 
 async def accept(asked: SocketRequest) -> None:
@@ -27,7 +29,7 @@ async def status(*origins: str, host: str = HOST, **headers: bytes) -> int:
     metrics = Metrics()
     handler = for_our_pages(accept, TRUSTING, metrics)
     lines = "".join(f"Origin: {origin}\r\n" for origin in origins).encode("latin-1")
-    request = upgrade(Host=host.encode(), **headers).replace(b"\r\n\r\n", b"\r\n" + lines + b"\r\n")
+    request = upgrade("/", Host=host.encode(), **headers).replace(b"\r\n\r\n", b"\r\n" + lines + b"\r\n")
     proxies = Proxies((parse_network("127.0.0.1"),)) if headers else Proxies()
     async with serving_sockets(handler, proxies=proxies, close_seconds=0.1) as edge:
         answer = await edge.tell(request)
