@@ -78,14 +78,15 @@ def what_next(listening: Listening, settings: Settings, place: Place) -> list[st
         register = f"echo 'a gate and a book' | {command.format('users add alice --password-stdin')}"
     return [
         f"gatebook keeps its book in {address_of(settings).path.resolve()}",
-        f"  account API, admin endpoint  http://{listening.http}",
-        f"  socket doors                 ws://{listening.ws}/auth/v1 and /auth/v2",
-        f"  metrics                      {f'http://{listening.metrics}/metrics' if listening.metrics else 'off'}",
+        f"  HTTP      http://{listening.http}  what there is: /openapi.json",
+        f"  sockets   ws://{listening.ws}/react-auth, /auth/v1 and /auth/v2",
+        f"  metrics   {f'http://{listening.metrics}/metrics' if listening.metrics else 'off'}",
         "",
         "Try next, in another terminal (the admin's password is asked for):",
         f"  {register}",
         f"  {post} http://{http}/api/session -d '{login}'",
         f"  {command.format('events')}",
+        f"  {command.format('sessions list')}",
         f"  {command.format('users add keeper --level admin')}",
         f"  {command.format('projections show users 1')}",
         f"  {command.format('verify')}",
