@@ -14,7 +14,8 @@ from service.decisions.guests import CreateGuest
 from service.errors import Overloaded, TooManyGuests
 from service.gate.attempts import ANONYMOUS, Client
 from service.gate.lookups import Guest, Lookups
-from service.gate.throttling import Throttling, is_loopback
+from service.gate.throttling import Throttling
+from service.networks import is_loopback
 from service.writer import Writer
 
 COUNTED_FOR: Final = timedelta(seconds=1)

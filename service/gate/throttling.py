@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hmac
 from datetime import datetime, timedelta
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
 from msgspec import Struct
@@ -17,6 +16,7 @@ from events.errors import StoreError
 from events.keys import Keyring
 from service.decisions.throttling import Limit
 from service.errors import Unavailable
+from service.networks import is_loopback, network_of, one_address
 
 KEY_NAME: Final = "throttles"
 KEY_LIFETIME: Final = timedelta(days=30)
@@ -75,31 +75,3 @@ class Throttling:
             except StoreError as error:
                 raise Unavailable(str(error)) from error
         return f"{kind}:{hmac.digest(self._key, what.encode('utf-8', 'surrogatepass'), 'sha256').hex()}"
-
-
-def one_address(address: str) -> str:
-    """What counts as one address: an IPv4 address, and the /64 of an IPv6 one, all of which is one customer's."""
-    return network_of(address) if isinstance(_parsed(address), IPv6Address) else str(_parsed(address) or address)
-
-
-def is_loopback(address: str) -> bool:
-    """Whether the address is this machine's own."""
-    parsed = _parsed(address)
-    return parsed is not None and parsed.is_loopback
-
-
-def network_of(address: str | None) -> str:
-    """The network that an address stands for: /24 for IPv4, /64 for IPv6; nothing where there is no IP address."""
-    parsed = _parsed(address)
-    if parsed is None:
-        return ""
-    return str(ip_network(f"{parsed}/{24 if parsed.version == 4 else 64}", strict=False))  # noqa: PLR2004 - IP versions
-
-
-def _parsed(address: str | None) -> IPv4Address | IPv6Address | None:
-    try:
-        parsed = ip_address(address or "")
-    except ValueError:
-        return None
-    # Through a socket that takes both, an IPv4 address comes as ::ffff:192.0.2.1.
-    return (parsed.ipv4_mapped or parsed) if isinstance(parsed, IPv6Address) else parsed

@@ -13,7 +13,8 @@ from projections.catalogue import THROTTLES
 from service.decisions.administration import Deactivate
 from service.errors import Throttled, Unavailable
 from service.gate.attempts import Client
-from service.gate.throttling import ThrottlePolicy, network_of
+from service.gate.throttling import ThrottlePolicy
+from service.networks import network_of
 from tests.gate.visiting import ANOTHER, Visitor, all_at_once, meddle, visiting
 
 
