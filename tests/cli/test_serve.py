@@ -34,15 +34,16 @@ def test_what_it_says_to_try_next_works_and_other_processes_are_seen_at_once(gat
         user = json.loads(_typed(log_in, gatebook.folder))["user"]
         assert (user["username"], user["level"]) == ("alice", 1)
         assert [line.split(" ", 1)[1] for line in commands] == [
-            "events", "users add keeper --level admin", "projections show users 1", "verify",
+            "events", "sessions list", "users add keeper --level admin", "projections show users 1", "verify",
         ]  # fmt: skip
         assert "session.opened" in _typed(commands[0], gatebook.folder)
+        assert "alice" in _typed(commands[1], gatebook.folder)
         made = gatebook("users", "add", "keeper", "--level", "admin", "--password-stdin", stdin=PASSWORD.encode())
         assert made.code == 0
         as_keeper = log_in.replace("alice", "keeper").replace("a gate and a book", PASSWORD)
         assert json.loads(_typed(as_keeper, gatebook.folder))["user"]["level"] == 2
-        assert "username=alice" in _typed(commands[2], gatebook.folder)
-        assert "The book is sound." in _typed(commands[3], gatebook.folder)
+        assert "username=alice" in _typed(commands[3], gatebook.folder)
+        assert "The book is sound." in _typed(commands[4], gatebook.folder)
         end = ended(serving, signal.SIGTERM)
     assert end.code == 0
     assert "Traceback" not in end.err
@@ -170,6 +171,6 @@ def test_what_to_try_next_names_the_same_store(gatebook: Gatebook, monkeypatch: 
     monkeypatch.setenv("GATEBOOK_STORE", "sqlite:/tmp/a book/gatebook.db")
     place = Place()
     lines = what_next(Listening("0.0.0.0:8000", "0.0.0.0:8001", None), settings_of(place), place)
-    assert "  metrics                      off" in lines
+    assert "  metrics   off" in lines
     assert any("http://127.0.0.1:8000/api/register" in line for line in lines)
     assert any(line.endswith(" verify --store 'sqlite:/tmp/a book/gatebook.db'") for line in lines)
