@@ -73,7 +73,11 @@ async def open_doors(
     async def web(
         app: ASGIFramework, listener: str, where: list[socket.socket], render: Render = render_refusal
     ) -> None:
-        limits = HTTPLimits(body_bytes=settings.body_bytes, connections=settings.max_connections_http)
+        limits = HTTPLimits(
+            body_bytes=settings.body_bytes,
+            connections=settings.max_connections_http,
+            connections_per_address=settings.connections_per_address,
+        )
         served = partial(serve_http, app, sockets=where, limits=limits, hooks=hooks(listener), render=render)
         await doors.start(partial(served, proxies=proxies, stopping=stopping, grace=grace), name=f"{listener} listener")
 
@@ -100,6 +104,7 @@ async def open_doors(
         ping_seconds=settings.ping_seconds,
         messages_per_second=settings.messages_per_second,
         connections=settings.max_connections_ws,
+        connections_per_address=settings.connections_per_address,
     )
     behind = parts.gate, parts.registry, parts.metrics
     handlers = route_handlers(*behind, settings.socket_idle_seconds)

@@ -157,6 +157,15 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_connections_ws: Annotated[
         int, _whole(1, 1_000_000, "connections", "The most at a time; one more is turned away.")
     ] = 500
+    connections_per_address: Annotated[
+        int,
+        _whole(
+            1,
+            1_000_000,
+            "connections",
+            "The most of one address at each listener; this machine and trusted proxies have no such bound.",
+        ),
+    ] = 100
     body_bytes: Annotated[int, _whole(1_024, 16 * _MIB, "bytes", "The longest request body.")] = 65_536
     message_bytes: Annotated[int, _whole(1_024, 16 * _MIB, "bytes", "The longest socket message.")] = 65_536
     message_fragments: Annotated[int, _whole(1, 65_536, "frames", "The most that make up one socket message.")] = 64

@@ -12,6 +12,7 @@ from wsproto.events import Request
 from wsproto.frame_protocol import CloseReason as Code
 
 from service.guards.limits import SocketLimits
+from service.guards.listening import peer_of
 from service.guards.proxies import Peers, Seen
 from service.guards.reporting import Hooks
 from service.guards.websocket_wire import WireConnection
@@ -128,7 +129,7 @@ class Conversation:
 
     def __init__(self, stream: trio.SocketStream, limits: SocketLimits, peers: Peers, hooks: Hooks) -> None:
         self.wire = WireConnection(stream, limits, hooks.slowed)
-        self.client = str(stream.socket.getpeername()[0])
+        self.client = peer_of(stream)
         self._peers = peers
         # For whoever watches: until when it has to be worth having, and when it was last pinged.
         self.expected_by = math.inf

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -40,7 +41,8 @@ from hypercorn.utils import parse_socket_addr
 from service.guards.http1 import TOO_SLOW, GuardedH11Protocol, Phase, Refusal, Render
 from service.guards.hypercorn_config import GuardedConfig
 from service.guards.limits import HTTPLimits
-from service.guards.listening import accept_until, refuse_full
+from service.guards.listening import accept_until, peer_of, refuse_full
+from service.guards.places import FULL_FOR_ADDRESS, Places
 from service.guards.proxies import NO_PROXIES, Peers, Proxies
 from service.guards.reporting import Hooks, describe
 from service.guards.requests import Requests
@@ -96,6 +98,7 @@ class _Server:
         self.hooks = hooks
         self.render = render
         self.peers = Peers(proxies, hooks)
+        self.places = Places(limits.connections_per_address, proxies.trusts)
         self.config = GuardedConfig(limits)
         self.state: LifespanState = {}
         self.context = WorkerContext(max_requests=None)
@@ -103,14 +106,15 @@ class _Server:
 
     async def serve_one(self, stream: trio.SocketStream) -> None:
         """One connection, from accepted to closed. No Exception leaves it."""
-        if len(self.open) >= self.limits.connections:
-            self.hooks.refused("full")
-            await refuse_full(stream)
-            return
-        try:
-            connection = GuardedTCPServer(self, stream)
-        except OSError:
-            return  # It was gone before it could be asked where it came from.
+        # A connection may be gone before it could be asked where it comes from: hence OSError.
+        with suppress(OSError), self.places.place(peer_of(stream)) as has_place:
+            if has_place and len(self.open) < self.limits.connections:
+                await self._serve(GuardedTCPServer(self, stream))
+            else:
+                self.hooks.refused("full" if has_place else FULL_FOR_ADDRESS)
+                await refuse_full(stream)
+
+    async def _serve(self, connection: GuardedTCPServer) -> None:
         self.open.add(connection)
         self.hooks.connections(len(self.open))
         try:
@@ -153,8 +157,9 @@ class GuardedTCPServer(TCPServer):
         self.http.on_refused = server.hooks.refused
         self.http.on_phase = self._enter
         self.http.on_lost = self.tasks.give_up
-        if there is not None and server.peers.trusts(there[0]):
-            self.http.forwarded = partial(server.peers.seen, there[0])
+        peer = peer_of(stream)
+        if server.peers.trusts(peer):
+            self.http.forwarded = partial(server.peers.seen, peer)
 
     async def run(self) -> None:
         """Serve the connection until either side ends it."""

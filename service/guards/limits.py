@@ -24,6 +24,8 @@ class HTTPLimits(Struct, frozen=True, kw_only=True):
     """How long a closed connection still reads, so that the last answer is not destroyed by a TCP reset."""
     connections: int = 10_000
     """Connections open at once; one more gets 503 and is closed without being read."""
+    connections_per_address: int = 100
+    """Those of one address (of IPv6, a /64); this machine and trusted proxies have no such bound."""
 
 
 class SocketLimits(Struct, frozen=True, kw_only=True):
@@ -47,3 +49,5 @@ class SocketLimits(Struct, frozen=True, kw_only=True):
     """Messages and pings of one connection, a second's worth of them at once; more are read more slowly."""
     connections: int = 10_000
     """Connections open at once; one more gets 503 and is closed without being read."""
+    connections_per_address: int = 100
+    """Those of one address (of IPv6, a /64); this machine and trusted proxies have no such bound."""

@@ -102,6 +102,11 @@ async def accept_until(
         accepting.cancel_scope.cancel()
 
 
+def peer_of(stream: trio.SocketStream) -> str:
+    """The address from which a connection comes; OSError when it was gone before it could be asked."""
+    return str(stream.socket.getpeername()[0])
+
+
 async def refuse_full(stream: trio.SocketStream) -> None:
     """Say 503 to a connection that there is no room for, without reading from it or waiting for it."""
     with suppress(OSError):

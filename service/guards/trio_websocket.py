@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -23,7 +24,8 @@ from wsproto.frame_protocol import CloseReason as Code
 
 from service.guards.conversation import Conversation, Handler, SocketConnection, SocketRequest, by_path
 from service.guards.limits import SocketLimits
-from service.guards.listening import accept_until, refuse_full
+from service.guards.listening import accept_until, peer_of, refuse_full
+from service.guards.places import FULL_FOR_ADDRESS, Places
 from service.guards.proxies import NO_PROXIES, Peers, Proxies
 from service.guards.reporting import Hooks, describe
 from service.guards.watching import watch
@@ -70,6 +72,7 @@ class _Server:
         self.limits = limits
         self.hooks = hooks
         self.peers = Peers(proxies, hooks)
+        self.places = Places(limits.connections_per_address, proxies.trusts)
         self.open: set[Conversation] = set()
 
     def stop(self, deadline: float) -> None:
@@ -78,14 +81,15 @@ class _Server:
 
     async def serve_one(self, stream: trio.SocketStream) -> None:
         """One connection, from accepted to closed. No Exception leaves it."""
-        if len(self.open) >= self.limits.connections:
-            self.hooks.refused("full")
-            await refuse_full(stream)
-            return
-        try:
-            conversation = Conversation(stream, self.limits, self.peers, self.hooks)
-        except OSError:
-            return  # It was gone before it could be asked where it came from.
+        # A connection may be gone before it could be asked where it comes from: hence OSError.
+        with suppress(OSError), self.places.place(peer_of(stream)) as has_place:
+            if has_place and len(self.open) < self.limits.connections:
+                await self._serve(Conversation(stream, self.limits, self.peers, self.hooks), stream)
+            else:
+                self.hooks.refused("full" if has_place else FULL_FOR_ADDRESS)
+                await refuse_full(stream)
+
+    async def _serve(self, conversation: Conversation, stream: trio.SocketStream) -> None:
         self.open.add(conversation)
         self.hooks.connections(len(self.open))
         try:
@@ -131,7 +135,7 @@ class _Server:
         failed = False
         with conversation.handling:
             try:
-                await self.handler(SocketRequest(conversation, asked))
+                await self._answer(conversation.client, SocketRequest(conversation, asked))
             except* ConnectionClosed:
                 pass
             except* Exception as failures:  # noqa: BLE001 -- the client hears 1011
@@ -140,6 +144,17 @@ class _Server:
         if failed:
             return Code.INTERNAL_ERROR
         return Code.GOING_AWAY if conversation.stopping else Code.NORMAL_CLOSURE
+
+    async def _answer(self, peer: str, asked: SocketRequest) -> None:
+        if asked.client == peer:
+            await self.handler(asked)
+            return
+        with self.places.place(asked.client) as has_place:
+            if has_place:
+                await self.handler(asked)
+            else:
+                self.hooks.refused(FULL_FOR_ADDRESS)
+                await asked.reject(503, headers=[(b"retry-after", b"5")])
 
     def _failed(self, what: str, error: BaseException) -> None:
         log.error(what, error=describe(error))
