@@ -57,6 +57,7 @@ NO_ANSWER = [
     ("/projections/activity/2026-99-21T12?at=1", 404),
     ("/projections/activity/9999-12-31T23?at=1", 404),
     ("/projections/names/%00", 404),
+    ("/projections/names?after=alice", 400),
     ("/projections/throttles/" + "a" * 101, 404),
     ("/events?stream=user-x", 400),
     ("/events?stream=", 400),
@@ -95,6 +96,16 @@ async def test_only_an_admin_looks(tmp_path: Path) -> None:
             assert (await doors.get(f"{API}{path}")).status_code == 401
             answer = await doors.get(f"{API}{path}", token)
             assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
+        assert looks(doors) == []
+
+
+@pytest.mark.parametrize("typed", ["alice", "alice@example.org", "Zk3vQ9sT1bYhW6mXoJr4nLcE8uGaPdF2iRyB5tNq", "123456a"])
+async def test_what_is_typed_in_place_of_a_key_is_not_written_down(tmp_path: Path, typed: str) -> None:
+    async with web(tmp_path) as doors:
+        token = await doors.admin()
+        for projection in ("users", "names", "sessions", "throttles", "activity"):
+            for query in ("", "?at=1"):
+                await shown(doors, f"/projections/{projection}/{typed}{query}", token, 404)
         assert looks(doors) == []
 
 

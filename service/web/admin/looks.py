@@ -25,7 +25,8 @@ from service.web.queries import Choice, Moment, Parameter, Parameters, PositionO
 
 LARGEST_PAGE: Final = 1_000
 
-_KEY: Final = "[A-Za-z0-9:-]{1,100}"
+# Each of the three forms that keys have: a look's key is written down, and a name or a token in its place must not be.
+_KEY: Final = "[1-9][0-9]{0,17}|[a-z]{1,20}:[0-9a-f]{64}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}"
 KEY: Final = Text("key", "The key under which the document stands.", _KEY, "the key of a document")
 POSITION: Final = Whole("position", "Where the event stands in the book.", least=1)
 
