@@ -11,6 +11,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 import msgspec
+import structlog
 from msgspec import Struct
 
 from events.catalogue import Level, Moment, Personal
@@ -32,6 +33,8 @@ from service.errors import InternalError, Unauthenticated, Unavailable
 from service.fields import Id
 
 T = TypeVar("T")
+
+log = structlog.get_logger("gatebook.gate")
 
 MOST_REMEMBERED: Final = 10_000
 
@@ -236,6 +239,7 @@ class Lookups:
             # A document of another shape than ours: a newer gatebook has rebuilt the read model beside us.
             raise Unavailable("a read model holds documents that this gatebook does not know") from error
         except SealError as error:
+            log.error("seal_broken", error=str(error))  # noqa: TRY400 - the sentence names the place, a trace adds nothing
             raise InternalError from error
 
 
