@@ -82,14 +82,20 @@ class Running:
 
 @contextmanager
 def running(
-    folder: Path, *, ports: tuple[int, int] | None = None, variables: Mapping[str, str] | None = None, **settings: Any
+    folder: Path,
+    *,
+    ports: tuple[int, int] | None = None,
+    variables: Mapping[str, str] | None = None,
+    faults: bool = False,
+    **settings: Any,
 ) -> Iterator[Running]:
     """Starts `gatebook serve` with these settings, waits until it is ready, and ends it as an operator would.
 
     Every HTTP answer that its clients get is held against its own /openapi.json; see `tests.conformance.told`.
     `ports`, for HTTP and sockets, are for a service that comes back where it was; without them, free ones are found.
     `variables` are settings for its environment.
-    Fails when it does not become ready, when a line of its log tells of a fault, or when it does not end well.
+    Fails when it does not become ready, when a line of its log tells of a fault (but where `faults` are what is tested),
+    or when it does not end well.
     """
     http, ws = free_ports(2) if ports is None else ports
     store, log = folder / "gatebook.db", folder / "serve.log"
@@ -114,7 +120,7 @@ def running(
         finally:
             code = _end(process)
         assert code == 0, f"it ended with {code}:\n{log.read_text()}"
-        assert service.errors() == []
+        assert faults or service.errors() == []
 
 
 def _wait_until_ready(service: Running, ws: int) -> None:

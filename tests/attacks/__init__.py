@@ -1,0 +1,1 @@
+"""Attacks on a running service, each naming what it shows."""
