@@ -94,8 +94,8 @@ def running(
     Every HTTP answer that its clients get is held against its own /openapi.json; see `tests.conformance.told`.
     `ports`, for HTTP and sockets, are for a service that comes back where it was; without them, free ones are found.
     `variables` are settings for its environment.
-    Fails when it does not become ready, when a line of its log tells of a fault (but where `faults` are what is tested),
-    or when it does not end well.
+    Fails when it does not become ready, when a line of its log tells of a fault, unless `faults` are what is tested, or
+    when it does not end well.
     """
     http, ws = free_ports(2) if ports is None else ports
     store, log = folder / "gatebook.db", folder / "serve.log"
