@@ -24,8 +24,8 @@ import trio
 from projections.rebuild import rebuild
 from service.batch import Clock, utc_now
 from service.book import Book, StoreAddress, fresh_table, open_book, parse_address
-from service.guards import untested_versions
-from service.listeners import Listening, bind_all, open_doors
+from service.guards import Certificate, untested_versions
+from service.listeners import Listening, bind_all, certificate_of, open_doors
 from service.parts import Parts, assemble
 from service.settings import Settings
 from service.web.cookies import IN_DEVELOPMENT
@@ -53,8 +53,8 @@ async def serve(
 
     `ready` hears the addresses once requests are answered; `said` hears sentences for whoever starts it (a master key
     was made, a read model is rebuilt); `assembling` is for who wants the parts at hand beside the doors. Raises
-    ListenError and StoreError when it cannot start; DurabilityError or CorruptStoreError, as an exception group, when
-    it had to end.
+    ListenError, TLSError and StoreError when it cannot start; DurabilityError or CorruptStoreError, as an exception
+    group, when it had to end.
     """
     for sentence in untested_versions():
         log.warning("untested_version", sentence=sentence)
@@ -62,6 +62,7 @@ async def serve(
         log.warning("development", sentence=IN_DEVELOPMENT)
     stopping = trio.Event() if stopping is None else stopping
     address = parse_address(settings.store, settings.master_key, settings.master_key_file)
+    certificate = certificate_of(settings)
     with ExitStack() as opened:
         sockets = bind_all(settings, opened)
         prepare(address, said)
@@ -72,8 +73,8 @@ async def serve(
         sys.setswitchinterval(SWITCH_SECONDS)
         async with trio.open_nursery() as core:
             await _start_core(settings, parts, core)
-            async with _stop_on_signal(stopping), trio.open_nursery() as doors:
-                await open_doors(settings, parts, sockets, stopping, doors)
+            async with _heeding_signals(stopping, certificate), trio.open_nursery() as doors:
+                await open_doors(settings, parts, sockets, certificate, stopping, doors)
                 log.info("listening", http=sockets.listening.http, ws=sockets.listening.ws)
                 ready(sockets.listening)
             log.info("doors_closed")
@@ -104,20 +105,24 @@ async def _start_core(settings: Settings, parts: Parts, core: trio.Nursery) -> N
 
 
 @asynccontextmanager
-async def _stop_on_signal(stopping: trio.Event) -> AsyncIterator[None]:
-    """Sets `stopping` at the first signal, and cancels the block at the second."""
+async def _heeding_signals(stopping: trio.Event, certificate: Certificate | None) -> AsyncIterator[None]:
+    """Sets `stopping` at the first signal to stop, and cancels the block at the second; SIGHUP is for a certificate."""
+    heeded = STOP_SIGNALS if certificate is None else (*STOP_SIGNALS, signal.SIGHUP)
     async with trio.open_nursery() as nursery:
 
         async def listen(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-            with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
+            with trio.open_signal_receiver(*heeded) as signals:
                 task_status.started()
                 async for number in signals:
-                    if stopping.is_set():
+                    if certificate is not None and number == signal.SIGHUP:
+                        certificate.read_anew()
+                    elif stopping.is_set():
                         log.warning("stop_cut_short", signal=signal.Signals(number).name)
                         nursery.cancel_scope.cancel()
                         return
-                    log.info("stopping", signal=signal.Signals(number).name)
-                    stopping.set()
+                    else:
+                        log.info("stopping", signal=signal.Signals(number).name)
+                        stopping.set()
 
         await nursery.start(listen)
         yield

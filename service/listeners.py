@@ -14,7 +14,7 @@ from hypercorn.typing import ASGIFramework
 from msgspec import Struct
 
 from service.address import parse_network
-from service.guards import HTTPLimits, Proxies, SocketLimits, bind_tcp, bound_address
+from service.guards import Certificate, HTTPLimits, Proxies, SocketLimits, bind_tcp, bound_address
 from service.guards.http1 import Render
 from service.guards.hypercorn import render_refusal, serve_http
 from service.guards.trio_websocket import by_path, serve_sockets
@@ -61,8 +61,20 @@ def bind_all(settings: Settings, opened: ExitStack) -> Sockets:
     return Sockets(*bound)
 
 
+def certificate_of(settings: Settings) -> Certificate | None:
+    """The certificate that `http` and `ws` show, if any. Raises TLSError where it is no good."""
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    return Certificate(settings.tls_certificate, settings.tls_key)
+
+
 async def open_doors(
-    settings: Settings, parts: Parts, sockets: Sockets, stopping: trio.Event, doors: trio.Nursery
+    settings: Settings,
+    parts: Parts,
+    sockets: Sockets,
+    certificate: Certificate | None,
+    stopping: trio.Event,
+    doors: trio.Nursery,
 ) -> None:
     """Serves everything, in tasks of the nursery; returns once requests are answered."""
     hooks = parts.observation.hooks
@@ -71,15 +83,22 @@ async def open_doors(
     doors.start_soon(parts.tails.end_at, stopping)
 
     async def web(
-        app: ASGIFramework, listener: str, where: list[socket.socket], render: Render = render_refusal
+        app: ASGIFramework,
+        listener: str,
+        where: list[socket.socket],
+        render: Render = render_refusal,
+        tls: Certificate | None = None,
     ) -> None:
         limits = HTTPLimits(
             body_bytes=settings.body_bytes,
             connections=settings.max_connections_http,
             connections_per_address=settings.connections_per_address,
+            hsts_seconds=settings.hsts_seconds,
         )
         served = partial(serve_http, app, sockets=where, limits=limits, hooks=hooks(listener), render=render)
-        await doors.start(partial(served, proxies=proxies, stopping=stopping, grace=grace), name=f"{listener} listener")
+        await doors.start(
+            partial(served, proxies=proxies, tls=tls, stopping=stopping, grace=grace), name=f"{listener} listener"
+        )
 
     cookies = SessionCookies(parts.cookies, parts.clock, development=settings.development)
     origins = Origins(settings.trusted_origins)
@@ -95,7 +114,7 @@ async def open_doors(
         origins=origins,
         body_bytes=settings.body_bytes,
     )
-    await web(app, "http", sockets.http, app.unheard)
+    await web(app, "http", sockets.http, app.unheard, certificate)
     if sockets.metrics:
         await web(metrics_app(parts.metrics), "metrics", sockets.metrics)
     limits = SocketLimits(
@@ -111,4 +130,5 @@ async def open_doors(
     handlers |= react_auth_handlers(*behind, settings.resume_seconds)
     handler = for_our_pages(by_path(handlers), origins, parts.metrics)
     served = partial(serve_sockets, handler, sockets=sockets.ws, limits=limits, hooks=hooks("ws"))
-    await doors.start(partial(served, proxies=proxies, stopping=stopping, grace=grace), name="socket listener")
+    served = partial(served, proxies=proxies, tls=certificate, stopping=stopping, grace=grace)
+    await doors.start(served, name="socket listener")

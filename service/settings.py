@@ -57,6 +57,18 @@ class Settings(Struct, frozen=True, kw_only=True):
         "127.0.0.1", 8002
     )
 
+    tls_certificate: Annotated[
+        Path | None,
+        _about("A certificate with its chain, in PEM: `http` and `ws` then speak TLS. Read anew at SIGHUP."),
+    ] = None
+    tls_key: Annotated[
+        Path | None, _about("The key of the certificate, in PEM, in a file that not everybody may read.")
+    ] = None
+    hsts_seconds: Annotated[
+        int,
+        _whole(0, 2 * _YEAR, "s", "How long browsers that came over TLS are to come over nothing else; 0 for never."),
+    ] = 365 * _DAY
+
     trusted_proxies: Annotated[
         tuple[str, ...],
         _about(

@@ -263,6 +263,8 @@ def _check_together(settings: Settings) -> None:
         raise SettingsError(
             "Both master_key and master_key_file are set; there is one master key: leave one of them out."
         )
+    if (settings.tls_certificate is None) != (settings.tls_key is None):
+        raise SettingsError("tls_certificate and tls_key belong together: set both, or none of them.")
     listeners = {"http": settings.http, "ws": settings.ws, "metrics": settings.metrics}
     taken: dict[Address, str] = {}
     for name, address in listeners.items():

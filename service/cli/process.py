@@ -88,6 +88,7 @@ def _in_words(error: BaseException) -> tuple[Exit, str, dict[str, object]]:
     from events.errors import BookError, MasterKeyError, StoreError
     from service.errors import InvalidFields, Refused, Unavailable
     from service.guards.listening import ListenError
+    from service.guards.tls import TLSError
     from service.settings_sources import SettingsError
 
     match error:
@@ -95,7 +96,7 @@ def _in_words(error: BaseException) -> tuple[Exit, str, dict[str, object]]:
             return Exit.USAGE, f"That is more than the command takes: {' '.join(error.unused_tokens or ())}", {}
         case CycloptsError():
             return Exit.USAGE, " ".join(str(error).split()), {}
-        case UsageError() | SettingsError():
+        case UsageError() | SettingsError() | TLSError():
             return Exit.USAGE, str(error), {}
         case StoreError() | MasterKeyError():
             return Exit.STORE, str(error), {}

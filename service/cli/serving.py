@@ -69,22 +69,23 @@ def _serve(*, place: Place = HERE, **flags: str | None) -> int:
 def what_next(listening: Listening, settings: Settings, place: Place) -> list[str]:
     """The lines for a person once the service answers: where it is, and commands that can be typed as they stand."""
     command = " ".join([_invoked_as(), "{}", *_where(settings, place)])
-    http = _reachable(listening.http)
+    s = "" if settings.tls_certificate is None else "s"
+    http = f"http{s}://{_reachable(listening.http)}"
     post = "curl -s -H 'Content-Type: application/json'"
     account = '{"username": "alice", "nickname": "Alice", "password": "a gate and a book"}'
     login = '{"identifier": "alice", "password": "a gate and a book"}'
-    register = f"{post} http://{http}/api/register -d '{account}'"
+    register = f"{post} {http}/api/register -d '{account}'"
     if settings.registration == "closed":
         register = f"echo 'a gate and a book' | {command.format('users add alice --password-stdin')}"
     return [
         f"gatebook keeps its book in {address_of(settings).path.resolve()}",
-        f"  HTTP      http://{listening.http}  what there is: /openapi.json",
-        f"  sockets   ws://{listening.ws}/react-auth, /auth/v1 and /auth/v2",
+        f"  HTTP      http{s}://{listening.http}  what there is: /openapi.json",
+        f"  sockets   ws{s}://{listening.ws}/react-auth, /auth/v1 and /auth/v2",
         f"  metrics   {f'http://{listening.metrics}/metrics' if listening.metrics else 'off'}",
         "",
         "Try next, in another terminal (the admin's password is asked for):",
         f"  {register}",
-        f"  {post} http://{http}/api/session -d '{login}'",
+        f"  {post} {http}/api/session -d '{login}'",
         f"  {command.format('events')}",
         f"  {command.format('sessions list')}",
         f"  {command.format('users add keeper --level admin')}",

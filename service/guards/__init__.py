@@ -10,15 +10,18 @@ from service.guards.limits import HTTPLimits, SocketLimits
 from service.guards.listening import ListenError, bind_tcp, bound_address
 from service.guards.proxies import Proxies
 from service.guards.reporting import Hooks
+from service.guards.tls import Certificate, TLSError
 from service.guards.versions import TESTED_VERSIONS, untested_versions
 
 __all__ = [
     "TESTED_VERSIONS",
+    "Certificate",
     "HTTPLimits",
     "Hooks",
     "ListenError",
     "Proxies",
     "SocketLimits",
+    "TLSError",
     "bind_tcp",
     "bound_address",
     "untested_versions",

@@ -15,6 +15,7 @@ from service.guards.limits import SocketLimits
 from service.guards.listening import peer_of
 from service.guards.proxies import Peers, Seen
 from service.guards.reporting import Hooks
+from service.guards.tls import TLSStream
 from service.guards.websocket_wire import WireConnection
 
 GOING_AWAY: Final = CloseReason(Code.GOING_AWAY, None)
@@ -37,7 +38,7 @@ class SocketRequest:
         """The client's address, without its port; behind a trusted proxy, what that says it is."""
         self.host: str = asked.host if seen.host is None else seen.host.decode("ascii")
         """The Host that was asked for, as sent by the client or told by a trusted proxy."""
-        self.secure: bool = seen.secure is True
+        self.secure: bool = conversation.secure if seen.secure is None else seen.secure
         """Whether the client is known to have come over TLS."""
 
     async def accept(
@@ -127,9 +128,10 @@ def by_path(handlers: Mapping[str, Handler]) -> Handler:
 class Conversation:
     """One connection from accepted to closed, with the cancel scopes through which a stop reaches it."""
 
-    def __init__(self, stream: trio.SocketStream, limits: SocketLimits, peers: Peers, hooks: Hooks) -> None:
+    def __init__(self, stream: trio.SocketStream | TLSStream, limits: SocketLimits, peers: Peers, hooks: Hooks) -> None:
         self.wire = WireConnection(stream, limits, hooks.slowed)
         self.client = peer_of(stream)
+        self.secure = isinstance(stream, TLSStream)
         self._peers = peers
         # For whoever watches: until when it has to be worth having, and when it was last pinged.
         self.expected_by = math.inf

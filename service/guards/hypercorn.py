@@ -10,7 +10,7 @@ Hypercorn's `TCPServer` catches OSError alone, so that any other exception cance
 - has no limit on slow headers, and starts a task for each wait between requests: here one cancel scope around reading
   carries the deadline of whatever is being waited for.
 
-TLS is the business of a proxy in front of us, and HTTP/2 with it.
+HTTP/2 is the business of a proxy in front of us; TLS may be, see `service.guards.tls`.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ from service.guards.places import FULL_FOR_ADDRESS, Places
 from service.guards.proxies import NO_PROXIES, Peers, Proxies
 from service.guards.reporting import Hooks, describe
 from service.guards.requests import Requests
+from service.guards.tls import Certificate, TLSStream, end_sending
 
 log: Final[structlog.stdlib.BoundLogger] = structlog.get_logger("gatebook.http")
 
@@ -67,6 +68,7 @@ async def serve_http(
     hooks: Hooks | None = None,
     render: Render = render_refusal,
     proxies: Proxies = NO_PROXIES,
+    tls: Certificate | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve an ASGI application on listening sockets (see `bind_tcp`), which are closed at the end.
@@ -76,7 +78,7 @@ async def serve_http(
     returns. Cancelled, it closes everything at once. An application whose start-up fails raises, in an exception group.
     What one of the `proxies` says of who asks is what the application sees: the client's address, scheme and host.
     """
-    server = _Server(app, limits or HTTPLimits(), hooks or Hooks(), render, proxies)
+    server = _Server(app, limits or HTTPLimits(), hooks or Hooks(), render, proxies, tls)
     lifespan = Lifespan(server.app, server.config, server.state)
     async with trio.open_nursery() as lifespans:
         await lifespans.start(lifespan.handle_lifespan)
@@ -92,14 +94,23 @@ async def serve_http(
 class _Server:
     """What all connections of one `serve_http` share."""
 
-    def __init__(self, app: ASGIFramework, limits: HTTPLimits, hooks: Hooks, render: Render, proxies: Proxies) -> None:
+    def __init__(
+        self,
+        app: ASGIFramework,
+        limits: HTTPLimits,
+        hooks: Hooks,
+        render: Render,
+        proxies: Proxies,
+        tls: Certificate | None,
+    ) -> None:
         self.app: AppWrapper = ASGIWrapper(app)
         self.limits = limits
         self.hooks = hooks
         self.render = render
         self.peers = Peers(proxies, hooks)
         self.places = Places(limits.connections_per_address, proxies.trusts)
-        self.config = GuardedConfig(limits)
+        self.tls = tls
+        self.config = GuardedConfig(limits, secure=tls is not None)
         self.state: LifespanState = {}
         self.context = WorkerContext(max_requests=None)
         self.open: set[GuardedTCPServer] = set()
@@ -109,7 +120,7 @@ class _Server:
         # A connection may be gone before it could be asked where it comes from: hence OSError.
         with suppress(OSError), self.places.place(peer_of(stream)) as has_place:
             if has_place and len(self.open) < self.limits.connections:
-                await self._serve(GuardedTCPServer(self, stream))
+                await self._serve(GuardedTCPServer(self, stream if self.tls is None else self.tls.secured(stream)))
             else:
                 self.hooks.refused("full" if has_place else FULL_FOR_ADDRESS)
                 await refuse_full(stream)
@@ -137,9 +148,11 @@ class _Server:
 
 
 class GuardedTCPServer(TCPServer):
-    """One connection of Hypercorn's, for HTTP/1.1 in the clear."""
+    """One connection of Hypercorn's, for HTTP/1.1."""
 
-    def __init__(self, server: _Server, stream: trio.SocketStream) -> None:
+    stream: trio.SocketStream | TLSStream  # type: ignore[assignment]  # Hypercorn asks for its own and takes both
+
+    def __init__(self, server: _Server, stream: trio.SocketStream | TLSStream) -> None:
         state = ConnectionState(server.state.copy())
         super().__init__(server.app, server.config, server.context, state, stream)  # type: ignore[arg-type]  # it asks for an SSLStream and takes both
         self.limits = server.limits
@@ -150,11 +163,12 @@ class GuardedTCPServer(TCPServer):
         address = stream.socket.getsockname(), stream.socket.getpeername()
         here, there = (parse_socket_addr(stream.socket.family, each) for each in address)
         self.http = GuardedH11Protocol(
-            server.app, server.config, server.context, self.tasks, state, False, there, here, self.protocol_send
-        )
+            server.app, server.config, server.context, self.tasks, state, server.tls is not None, there, here,
+            self.protocol_send,
+        )  # fmt: skip
         self.http.limits = server.limits
         self.http.render = server.render
-        self.http.on_refused = server.hooks.refused
+        self.http.on_refused = self.on_refused = server.hooks.refused
         self.http.on_phase = self._enter
         self.http.on_lost = self.tasks.give_up
         peer = peer_of(stream)
@@ -175,7 +189,7 @@ class GuardedTCPServer(TCPServer):
         if isinstance(event, RawData):
             await self._write(event.data)
         elif isinstance(event, Closed):
-            self._close_gently()
+            await self._close_gently()
         elif isinstance(event, Updated) and event.idle:
             self.http.enter(Phase.IDLE)
 
@@ -188,6 +202,8 @@ class GuardedTCPServer(TCPServer):
     async def _read_data(self) -> None:
         with self.reading:
             try:
+                if isinstance(self.stream, TLSStream):
+                    await self._shake_hands(self.stream)
                 while data := await self.stream.receive_some(READ_BYTES):
                     # Once closing, what still comes is read and dropped: unread, it would make TCP reset the connection
                     # and take the answer that is under way with it.
@@ -199,6 +215,17 @@ class GuardedTCPServer(TCPServer):
             await self.http.refuse(TOO_SLOW)
         self.closing = True
         await self.http.handle(Closed())
+
+    async def _shake_hands(self, stream: TLSStream) -> None:
+        self.reading.deadline = trio.current_time() + self.limits.head_seconds
+        done = False
+        try:
+            await stream.do_handshake()
+            done = True
+        finally:
+            if not done:
+                self.on_refused("handshake")
+        self.reading.deadline = trio.current_time() + self.limits.idle_seconds
 
     async def _write(self, data: bytes) -> None:
         if self.closing:
@@ -215,16 +242,17 @@ class GuardedTCPServer(TCPServer):
                 self.closing = True
                 self.reading.cancel()
 
-    def _close_gently(self) -> None:
+    async def _close_gently(self) -> None:
         if self.closing:
             return
         self.closing = True
+        self.reading.deadline = trio.current_time() + self.limits.linger_seconds
         try:
-            self.stream.socket.shutdown(socket.SHUT_WR)
+            # Shielded, since it may be called by a task that Quart-Trio cancels meanwhile.
+            with trio.move_on_after(self.limits.linger_seconds, shield=True):
+                await end_sending(self.stream)
         except OSError:
             self.reading.cancel()
-        else:
-            self.reading.deadline = trio.current_time() + self.limits.linger_seconds
 
     def _enter(self, phase: Phase) -> None:
         if self.closing:

@@ -18,7 +18,7 @@ log: Final[structlog.stdlib.BoundLogger] = structlog.get_logger("gatebook.http")
 class GuardedConfig(Config):
     """Hypercorn's settings, as far as the guard leaves them any say."""
 
-    def __init__(self, limits: HTTPLimits) -> None:
+    def __init__(self, limits: HTTPLimits, *, secure: bool = False) -> None:
         self.h11_max_incomplete_size = limits.head_bytes
         self.include_server_header = False
         self.include_date_header = True
@@ -27,13 +27,16 @@ class GuardedConfig(Config):
         self.logger_class = LifespanLog
         self._second = 0
         self._date: list[tuple[bytes, bytes]] = []
+        self._hsts: list[tuple[bytes, bytes]] = []
+        if secure and limits.hsts_seconds:
+            self._hsts = [(b"strict-transport-security", b"max-age=%d" % limits.hsts_seconds)]
 
     def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:  # noqa: ARG002 -- it is always h11
-        """The date (RFC 9110, 6.6.1), made once a second instead of once an answer."""
+        """The date (RFC 9110, 6.6.1), made once a second instead of once an answer; and that we are asked over TLS."""
         now = int(time())
         if now != self._second:
             self._second = now
-            self._date = [(b"date", format_date_time(now).encode("ascii"))]
+            self._date = [(b"date", format_date_time(now).encode("ascii")), *self._hsts]
         return self._date
 
 

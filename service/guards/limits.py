@@ -15,11 +15,13 @@ class HTTPLimits(Struct, frozen=True, kw_only=True):
     idle_seconds: float = 75.0
     """How long a connection may stay open between requests."""
     head_seconds: float = 10.0
-    """From the first byte of a request to the end of its headers; later is refused with 408."""
+    """From the first byte of a request to the end of its headers; later is refused with 408. Also a handshake."""
     body_seconds: float = 30.0
     """From the end of the headers to the end of the body; later is refused with 408."""
     write_seconds: float = 30.0
     """How long one write may wait for a client that does not read, before the connection is cut."""
+    hsts_seconds: int = 0
+    """How long browsers that came over our own TLS are to come over nothing else (RFC 6797); 0 says nothing of it."""
     linger_seconds: float = 1.0
     """How long a closed connection still reads, so that the last answer is not destroyed by a TCP reset."""
     connections: int = 10_000
@@ -38,7 +40,7 @@ class SocketLimits(Struct, frozen=True, kw_only=True):
     read_bytes: int = 4 * 1024
     """What is read from a connection at once. One finished message waits beside it; then reading stops."""
     handshake_seconds: float = 10.0
-    """From the accepted connection to the complete upgrade request."""
+    """From the accepted connection to the complete upgrade request, a TLS handshake included."""
     write_seconds: float = 30.0
     """How long one write may wait for a client that does not read, before the connection is cut."""
     close_seconds: float = 1.0

@@ -12,6 +12,8 @@ from typing import Any, Final, TypeAlias
 
 import trio
 
+from service.guards.tls import TLSStream
+
 BACKLOG: Final = 1024
 """Connections that may wait to be accepted; the system cuts this to its own limit."""
 
@@ -102,7 +104,7 @@ async def accept_until(
         accepting.cancel_scope.cancel()
 
 
-def peer_of(stream: trio.SocketStream) -> str:
+def peer_of(stream: trio.SocketStream | TLSStream) -> str:
     """The address from which a connection comes; OSError when it was gone before it could be asked."""
     return str(stream.socket.getpeername()[0])
 

@@ -28,6 +28,7 @@ from service.guards.listening import accept_until, peer_of, refuse_full
 from service.guards.places import FULL_FOR_ADDRESS, Places
 from service.guards.proxies import NO_PROXIES, Peers, Proxies
 from service.guards.reporting import Hooks, describe
+from service.guards.tls import Certificate
 from service.guards.watching import watch
 
 __all__ = ["ConnectionClosed", "Handler", "SocketConnection", "SocketRequest", "by_path", "serve_sockets"]
@@ -44,6 +45,7 @@ async def serve_sockets(
     grace: float = 5.0,
     hooks: Hooks | None = None,
     proxies: Proxies = NO_PROXIES,
+    tls: Certificate | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve WebSocket connections on listening sockets (see `bind_tcp`), which are closed at the end.
@@ -54,7 +56,7 @@ async def serve_sockets(
     `limits.close_seconds` before that are cancelled. Cancelled itself, it closes everything at once. What one of the
     `proxies` says of who asks is what the handler sees.
     """
-    server = _Server(handler, limits or SocketLimits(), hooks or Hooks(), proxies)
+    server = _Server(handler, limits or SocketLimits(), hooks or Hooks(), proxies, tls)
     async with trio.open_nursery() as watching:
         watching.start_soon(watch, server.open, server.limits, server.hooks)
         async with trio.open_nursery() as connections:
@@ -67,12 +69,15 @@ async def serve_sockets(
 class _Server:
     """What all connections of one `serve_sockets` share."""
 
-    def __init__(self, handler: Handler, limits: SocketLimits, hooks: Hooks, proxies: Proxies) -> None:
+    def __init__(
+        self, handler: Handler, limits: SocketLimits, hooks: Hooks, proxies: Proxies, tls: Certificate | None
+    ) -> None:
         self.handler = handler
         self.limits = limits
         self.hooks = hooks
         self.peers = Peers(proxies, hooks)
         self.places = Places(limits.connections_per_address, proxies.trusts)
+        self.tls = tls
         self.open: set[Conversation] = set()
 
     def stop(self, deadline: float) -> None:
@@ -84,7 +89,8 @@ class _Server:
         # A connection may be gone before it could be asked where it comes from: hence OSError.
         with suppress(OSError), self.places.place(peer_of(stream)) as has_place:
             if has_place and len(self.open) < self.limits.connections:
-                await self._serve(Conversation(stream, self.limits, self.peers, self.hooks), stream)
+                secured = stream if self.tls is None else self.tls.secured(stream)
+                await self._serve(Conversation(secured, self.limits, self.peers, self.hooks), stream)
             else:
                 self.hooks.refused("full" if has_place else FULL_FOR_ADDRESS)
                 await refuse_full(stream)

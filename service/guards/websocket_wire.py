@@ -16,7 +16,6 @@ What upstream leaves open, and this subclass closes:
 from __future__ import annotations
 
 import math
-import socket
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, cast
@@ -41,6 +40,7 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from service.guards.limits import SocketLimits
 from service.guards.pacing import Pace
+from service.guards.tls import TLSStream, end_sending
 
 BODY_HEADERS: Final = {b"content-length", b"transfer-encoding"}
 """Headers that announce a body, which an upgrade request has none of (RFC 6455, 4.1)."""
@@ -76,7 +76,7 @@ class GuardedWSConnection(WSConnection):
 class WireConnection(WebSocketConnection):
     """trio-websocket's connection, server side. `serve_sockets` runs its `read`; doors see a `SocketConnection`."""
 
-    def __init__(self, stream: trio.SocketStream, limits: SocketLimits, slowed: Callable[[], None]) -> None:
+    def __init__(self, stream: trio.SocketStream | TLSStream, limits: SocketLimits, slowed: Callable[[], None]) -> None:
         super().__init__(
             stream,
             GuardedWSConnection(ConnectionType.SERVER),
@@ -86,6 +86,7 @@ class WireConnection(WebSocketConnection):
         )
         self.limits = limits
         self.socket = stream.socket
+        self._below = stream
         self.requested: trio.Event = trio.Event()
         self.request: Request | None = None
         self._frames = 0
@@ -128,7 +129,7 @@ class WireConnection(WebSocketConnection):
             await self._send(CloseConnection(code=code))
         await self._recv_channel.aclose()
         if self.state is ConnectionState.CLOSED:
-            self._half_close()
+            await self._half_close()
 
     @property
     def writing(self) -> bool:
@@ -168,10 +169,10 @@ class WireConnection(WebSocketConnection):
             await self._send(CloseConnection(code=code, reason=why))
         await self._recv_channel.aclose()
 
-    def _half_close(self) -> None:
+    async def _half_close(self) -> None:
         """Send no more, but go on reading: data left unread makes TCP reset the connection, and the answer is lost."""
-        with suppress(OSError):
-            self.socket.shutdown(socket.SHUT_WR)
+        with suppress(OSError), trio.move_on_after(self.limits.close_seconds):
+            await end_sending(self._below)
 
     async def _read_once(self) -> bool:
         self._silent_since = trio.current_time()
@@ -194,7 +195,7 @@ class WireConnection(WebSocketConnection):
                 # Before the write, during which the handler may run: it must not answer as well.
                 self._close_reason = CloseReason(Code.ABNORMAL_CLOSURE, None)
                 await self._reject(error.event_hint.status_code, headers, b"")
-                self._half_close()
+                await self._half_close()
             self.refused = self._deaf = True
             self.requested.set()
             return True

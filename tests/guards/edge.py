@@ -16,6 +16,7 @@ from hypercorn.typing import ASGIFramework
 from service.guards import Hooks, HTTPLimits, SocketLimits, bind_tcp
 from service.guards.hypercorn import serve_http
 from service.guards.proxies import NO_PROXIES, Proxies
+from service.guards.tls import Certificate
 from service.guards.trio_websocket import Handler, serve_sockets
 
 PATIENCE = 10.0
@@ -64,7 +65,7 @@ class Edge:
         return answer.startswith(b"HTTP/1.1 200")
 
 
-async def read_all(stream: trio.SocketStream) -> bytes:
+async def read_all(stream: trio.abc.ReceiveStream) -> bytes:
     data = bytearray()
     with trio.fail_after(PATIENCE):
         try:
@@ -75,7 +76,7 @@ async def read_all(stream: trio.SocketStream) -> bytes:
     return bytes(data)
 
 
-async def read_until(stream: trio.SocketStream, ending: bytes) -> bytes:
+async def read_until(stream: trio.abc.ReceiveStream, ending: bytes) -> bytes:
     data = bytearray()
     with trio.fail_after(PATIENCE):
         while not data.endswith(ending):
@@ -107,12 +108,28 @@ async def _serving(serve: Callable[..., Any], **options: Any) -> AsyncIterator[E
         nursery.cancel_scope.cancel()
 
 
-def serving_http(app: ASGIFramework, *, grace: float = 5.0, proxies: Proxies = NO_PROXIES, **limits: Any) -> Any:
-    return _serving(partial(serve_http, app), grace=grace, proxies=proxies, limits=HTTPLimits(**limits))
+def serving_http(
+    app: ASGIFramework,
+    *,
+    grace: float = 5.0,
+    proxies: Proxies = NO_PROXIES,
+    tls: Certificate | None = None,
+    **limits: Any,
+) -> Any:
+    return _serving(partial(serve_http, app), grace=grace, proxies=proxies, tls=tls, limits=HTTPLimits(**limits))
 
 
-def serving_sockets(handler: Handler, *, grace: float = 5.0, proxies: Proxies = NO_PROXIES, **limits: Any) -> Any:
-    return _serving(partial(serve_sockets, handler), grace=grace, proxies=proxies, limits=SocketLimits(**limits))
+def serving_sockets(
+    handler: Handler,
+    *,
+    grace: float = 5.0,
+    proxies: Proxies = NO_PROXIES,
+    tls: Certificate | None = None,
+    **limits: Any,
+) -> Any:
+    return _serving(
+        partial(serve_sockets, handler), grace=grace, proxies=proxies, tls=tls, limits=SocketLimits(**limits)
+    )
 
 
 def upgrade(path: str = "/", **headers: bytes) -> bytes:
