@@ -94,6 +94,10 @@ async def open_doors(
             connections=settings.max_connections_http,
             connections_per_address=settings.connections_per_address,
             hsts_seconds=settings.hsts_seconds,
+            idle_seconds=settings.keep_alive_seconds,
+            head_seconds=settings.head_seconds,
+            body_seconds=settings.body_seconds,
+            write_seconds=settings.write_seconds,
         )
         served = partial(serve_http, app, sockets=where, limits=limits, hooks=hooks(listener), render=render)
         await doors.start(
@@ -120,6 +124,8 @@ async def open_doors(
     limits = SocketLimits(
         message_bytes=settings.message_bytes,
         fragments=settings.message_fragments,
+        handshake_seconds=settings.head_seconds,
+        write_seconds=settings.write_seconds,
         ping_seconds=settings.ping_seconds,
         messages_per_second=settings.messages_per_second,
         connections=settings.max_connections_ws,

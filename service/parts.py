@@ -111,7 +111,7 @@ def assemble(settings: Settings, address: StoreAddress, book: Book, clock: Clock
     rules = identifier_rules(settings.reserved_names, common_passwords_refused=settings.common_passwords_refused)
     readers = Readers(partial(open_book, address))
     rebuilds = Rebuilds(address, writer, metrics, clock)
-    registry = Registry(lookups.lives, metrics)
+    registry = Registry(lookups.lives, metrics, tell_seconds=settings.write_seconds)
     tail_limits = TailLimits(settings.max_tails, settings.list_page, settings.tail_backlog)
     tails = Tails(readers, lookups, arrivals, registry, metrics, tail_limits)
     audit = Audit(writer, interval=timedelta(seconds=settings.audit_coalesce_seconds), clock=clock)

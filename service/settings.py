@@ -178,6 +178,16 @@ class Settings(Struct, frozen=True, kw_only=True):
             "The most of one address at each listener; this machine and trusted proxies have no such bound.",
         ),
     ] = 100
+    head_seconds: Annotated[
+        int, _whole(1, 3_600, "s", "What a request's headers, a handshake, or an upgrade may take to arrive.")
+    ] = 10
+    body_seconds: Annotated[int, _whole(1, 3_600, "s", "What a request's body may take to arrive.")] = 30
+    write_seconds: Annotated[
+        int, _whole(1, 3_600, "s", "How long one write waits for a client that does not read; then it is cut.")
+    ] = 30
+    keep_alive_seconds: Annotated[
+        int, _whole(1, 3_600, "s", "How long an HTTP connection may wait between two requests.")
+    ] = 75
     body_bytes: Annotated[int, _whole(1_024, 16 * _MIB, "bytes", "The longest request body.")] = 65_536
     message_bytes: Annotated[int, _whole(1_024, 16 * _MIB, "bytes", "The longest socket message.")] = 65_536
     message_fragments: Annotated[int, _whole(1, 65_536, "frames", "The most that make up one socket message.")] = 64
