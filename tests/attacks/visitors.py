@@ -282,7 +282,7 @@ class Visit:
                 for kind in (JSON, FORM, quoted):
                     body = f"{quoted}={quoted}" if kind == FORM else json.dumps({secrets: secrets})
                     ask(method, path, headers=strange | {"Content-Type": kind}, content=body)
-                    ask(method, path, headers={"Content-Type": kind}, content=secrets.encode())
+                    ask(method, path, headers={"Content-Type": kind}, content=f"{{{secrets}".encode())
                 for shown in (f"Bearer {secrets}", f"Basic {secrets}", *basic(secrets, secrets).values(), secrets):
                     ask(method, f"{path}?{quoted}={quoted}", headers={"Authorization": shown})
                 ask(method, path, cookie=quoted)
