@@ -10,6 +10,7 @@ the application has begun, and nothing has to be taken back. What it refuses, an
   (pgjones/hypercorn issue 225); its permessage-deflate, which cannot be switched off (issue 307), goes with them.
 - HTTP/2 in the clear. Prior knowledge is refused; an `Upgrade: h2c` is ignored, as RFC 9110, 7.8 allows, and answered
   in HTTP/1.1. Hypercorn starts its h2 machine for both, and several inputs to that ended the process.
+- A Host that is none (RFC 9112, 3.2): h11 takes what follows it on a line that begins with a blank for a part of it.
 - Targets that are not ASCII, and CONNECT: they raised inside Hypercorn (the path is decoded as ASCII).
 
 An answer leaves in one write instead of three: the headers wait for the first piece of the body.
@@ -30,7 +31,7 @@ from hypercorn.protocol.http_stream import HTTPStream
 
 from service.guards.headers import NOT_KEPT_ON_THE_WIRE
 from service.guards.limits import HTTPLimits
-from service.guards.proxies import Headers, Seen
+from service.guards.proxies import HOST, Headers, Seen
 
 FINAL_STATUS: Final = 200
 """Responses below this are interim (RFC 9110, 15.2) and are not held back."""
@@ -230,7 +231,7 @@ def objection(request: h11.Request, limits: HTTPLimits) -> Refusal | None:
     """Why a request must not go further, judged by its head; None when it may."""
     size = len(request.method) + len(request.target)
     declared: int | None = None
-    chunked, upgrade = False, b""
+    chunked, upgrade, host = False, b"", b""
     for name, value in request.headers:
         size += len(name) + len(value) + LINE_OVERHEAD
         if name == b"content-length":
@@ -239,10 +240,13 @@ def objection(request: h11.Request, limits: HTTPLimits) -> Refusal | None:
             chunked = True
         elif name == b"upgrade":
             upgrade = value.lower()
+        elif name == b"host":
+            host = value
     grounds = (
         (request.http_version not in (b"1.1", b"1.0"), NO_SUCH_VERSION),
         (request.method == b"CONNECT", NO_SUCH_METHOD),
         (not _is_served(request.target), MALFORMED),
+        (host != b"" and not HOST.fullmatch(host), MALFORMED),
         (size > limits.head_bytes, HEAD_TOO_LARGE),
         (chunked and (declared is not None or request.http_version == b"1.0"), BOTH_LENGTHS),
         ((declared or 0) > limits.body_bytes, TOO_LARGE),

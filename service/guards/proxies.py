@@ -43,7 +43,7 @@ _PORT: Final = rb"(?::(?:[0-9]{1,5}|_[A-Za-z0-9._-]+))?"
 _NODE: Final = re.compile(
     rb"(?:(?P<four>[0-9.]{7,15})|\[(?P<six>[0-9A-Fa-f:.]{2,45})\])" + _PORT + rb"|(?P<bare>[0-9A-Fa-f:.]{2,45})"
 )
-_HOST: Final = re.compile(rb"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+HOST: Final = re.compile(rb"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _SECURE: Final = {b"https": True, b"wss": True, b"http": False, b"ws": False}
 
 
@@ -217,7 +217,7 @@ def _plain(address: _IP) -> _IP:
 
 def _as_sent(host: bytes, *, secure: bool | None) -> bytes | None:
     """The host as a browser would have sent it: without the port that goes without saying. None where it is none."""
-    if not _HOST.fullmatch(host):
+    if not HOST.fullmatch(host):
         return None
     return host if secure is None else host.removesuffix(b":443" if secure else b":80")
 

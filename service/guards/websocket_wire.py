@@ -3,6 +3,7 @@
 What upstream leaves open, and this subclass closes:
 
 - a header that is not ASCII raises UnicodeError out of wsproto's handshake, and out of the server: here it is a 400;
+- other versions of HTTP, and keys that are none, are taken: here they are a 400;
 - bytes sent along with the upgrade request are lost by wsproto without a word: here they are a 400;
 - fragments are not counted, and text is measured in characters (python-trio/trio-websocket issue 82): here frames are
   counted, bytes are bytes, and what is too much closes with 1009;
@@ -16,6 +17,7 @@ What upstream leaves open, and this subclass closes:
 from __future__ import annotations
 
 import math
+from base64 import b64decode
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, cast
@@ -40,7 +42,11 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from service.guards.limits import SocketLimits
 from service.guards.pacing import Pace
+from service.guards.proxies import HOST
 from service.guards.tls import TLSStream, end_sending
+
+NONCE_BYTES: Final = 16
+"""What a client's Sec-WebSocket-Key stands for in base64."""
 
 BODY_HEADERS: Final = {b"content-length", b"transfer-encoding"}
 """Headers that announce a body, which an upgrade request has none of (RFC 6455, 4.1)."""
@@ -68,9 +74,21 @@ class GuardedWSConnection(WSConnection):
             raise RemoteProtocolError("bad handshake", event_hint=RejectConnection()) from error
         request = handshake._initiating_request  # noqa: SLF001 -- there is no public way to know
         if request is not None:
-            early = handshake._h11_connection.trailing_data[0]  # noqa: SLF001 -- there is no public way to know
-            if asked_before or early or any(name in BODY_HEADERS for name, _ in request.extra_headers):
-                raise RemoteProtocolError("more than a handshake", event_hint=RejectConnection())
+            parser = handshake._h11_connection  # noqa: SLF001 -- there is no public way to know
+            if asked_before or parser.trailing_data[0] or not _is_upgrade(parser.their_http_version, request):
+                raise RemoteProtocolError("not just a handshake", event_hint=RejectConnection())
+
+
+def _is_upgrade(version: bytes | None, request: Request) -> bool:
+    """Whether this is what RFC 6455, 4.2.1 asks of the request, beyond what wsproto has looked at."""
+    keys = [value for name, value in request.extra_headers if name == b"sec-websocket-key"]
+    try:
+        sizes = [len(b64decode(key, validate=True)) for key in keys]
+    except ValueError:
+        return False
+    has_body = any(name in BODY_HEADERS for name, _ in request.extra_headers)
+    is_host = HOST.fullmatch(request.host.encode()) is not None
+    return version == b"1.1" and sizes == [NONCE_BYTES] and is_host and not has_body
 
 
 class WireConnection(WebSocketConnection):
