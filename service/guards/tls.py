@@ -90,13 +90,8 @@ class TLSStream(trio.abc.Stream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """As any stream; once our side has ended, whatever still comes, which is to be dropped, may be encrypted."""
-        if not self._ended:
-            try:
-                return await self._tls.receive_some(max_bytes)
-            except trio.BrokenResourceError:
-                if not self._ended:
-                    raise
-        return await self._raw.receive_some(max_bytes)
+        below = self._raw if self._ended else self._tls
+        return await below.receive_some(max_bytes)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """As any stream."""

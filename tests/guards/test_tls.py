@@ -205,6 +205,18 @@ async def test_a_refusal_reaches_a_client_that_is_still_sending(authority: Autho
         assert edge.failures == []
 
 
+async def test_what_follows_the_last_answer_is_read_and_dropped(authority: Authority, certificate: Certificate) -> None:
+    async with serving_http(make_app(), tls=certificate) as edge, client(edge, authority.trusting()) as stream:
+        await stream.send_all(get("/", "connection: close"))
+        await read_until(stream, b'{"hello":"world"}\n')
+        for _ in range(20):
+            await stream.send_all(get())
+        assert await read_all(stream) == b""
+        await stream.aclose()
+        await edge.until_open(0)
+        assert edge.failures == []
+
+
 async def test_a_slow_request_is_told_so_under_tls(authority: Authority, certificate: Certificate) -> None:
     async with serving_http(make_app(), tls=certificate, head_seconds=0.2) as edge:
         assert (await told(edge, authority.trusting(), b"GET / HT")).startswith(b"HTTP/1.1 408")
