@@ -79,19 +79,16 @@ class TLSStream(trio.abc.Stream):
 
     def __init__(self, raw: trio.SocketStream, context: ssl.SSLContext) -> None:
         self.socket = raw.socket
-        self._raw = raw
         # `https_compatible`: HTTP says by itself where a message ends, and clients do not wait for our goodbye.
         self._tls = trio.SSLStream(raw, context, server_side=True, https_compatible=True)
-        self._ended = False
 
     async def do_handshake(self) -> None:
         """Agrees with the client on keys. Raises trio.BrokenResourceError where they cannot."""
         await self._tls.do_handshake()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        """As any stream; once our side has ended, whatever still comes, which is to be dropped, may be encrypted."""
-        below = self._raw if self._ended else self._tls
-        return await below.receive_some(max_bytes)
+        """As any stream."""
+        return await self._tls.receive_some(max_bytes)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """As any stream."""
@@ -107,7 +104,6 @@ class TLSStream(trio.abc.Stream):
 
     async def end_sending(self) -> None:
         """Tells the client that nothing follows (`close_notify`; RFC 8446, 6.1), without waiting for it to agree."""
-        self._ended = True
         # What trio's own `aclose` does first. A handshake that did not come to its end has nothing to say goodbye to.
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             goodbye: Callable[[], Any] = self._tls._ssl_object.unwrap  # noqa: SLF001 - there is no public way
