@@ -23,6 +23,20 @@ def _named(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
+def _for_signing_certificates() -> x509.KeyUsage:
+    return x509.KeyUsage(
+        key_cert_sign=True,
+        crl_sign=True,
+        digital_signature=False,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
 class Authority:
     """Signs certificates for localhost, each with a key of its own, in two files of a folder."""
 
@@ -37,6 +51,8 @@ class Authority:
             .not_valid_before(datetime.now(UTC) - timedelta(days=1))
             .not_valid_after(datetime.now(UTC) + timedelta(days=1))
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            # From Python 3.13 on, a client verifies strictly (RFC 5280, 4.2.1.3).
+            .add_extension(_for_signing_certificates(), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )
