@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Final, TypeVar
 
 import msgspec
@@ -171,10 +170,7 @@ class Lookups:
     def first_guest(self, origin: str) -> Session | None:
         """The oldest session of the guests whose address has that tag."""
         found = self._looked_up(lambda: self._book.read_models.find(SESSIONS, "origin", origin, limit=1))
-        first: Session | None = None
-        for _, document in found:
-            first = self._looked_up(partial(self._book.decode, SESSIONS, document))
-        return first
+        return self._session(int(found[0][0])) if found else None
 
     def throttle(self, key: str) -> Throttle | None:
         """The failures counted under that key."""
