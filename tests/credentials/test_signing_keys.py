@@ -261,7 +261,7 @@ def test_a_rotation_that_this_gatebook_does_not_know_is_not_passed_over() -> Non
     clock = Clock()
     book, keys = alone(clock)
     keys.signing()
-    unknown = RotateKey("something newer")  # type: ignore[arg-type]
+    unknown = RotateKey("something newer")  # type: ignore[arg-type]  # what a newer gatebook may write
     raised(BatchRunner(book, clock=clock).run([order(unknown, actor="operator", door="command-line")])[0])
     with pytest.raises(InternalError):
         keys.signing()
