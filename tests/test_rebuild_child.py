@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -85,6 +86,15 @@ def test_it_says_where_it_is_now_and_then_and_at_the_end(tmp_path: Path, monkeyp
         assert told[-1] == Done(5, changed=False)
 
 
+@pytest.fixture
+def interrupts() -> Iterator[None]:
+    """SIGINT interrupts, also where the tests were started in the background, by a shell that has it ignored there."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
 def test_one_that_is_stopped_leaves_nothing_behind(tmp_path: Path) -> None:
     with book_in(tmp_path) as book:
         small_book(book)

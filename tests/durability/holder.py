@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 from typing import Final, Literal, NoReturn, get_args
 
+from service.batch import utc_now
 from service.book import Book, open_book
 from tests.durability.desk import WALS
 from tests.durability.disk import Act, noting
@@ -33,7 +34,7 @@ def main(folder: Path, place: str) -> None:
     """Registers two people in one batch, and stops there."""
     disk = noting()
     book: Book = open_book(address_in(folder), vfs=disk.name)
-    traffic = Traffic(book, seed=99)
+    traffic = Traffic(book, seed=99, start=utc_now())
     orders = [traffic.registration(), traffic.registration()]
     match place:
         case "keys written":

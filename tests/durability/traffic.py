@@ -25,13 +25,16 @@ NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
 class Traffic:
-    """Draws batches for a book and runs them; `answered` is every event that was given back, in plain text."""
+    """Draws batches for a book and runs them; `answered` is every event that was given back, in plain text.
 
-    def __init__(self, book: Book, seed: int) -> None:
+    Its clock begins at `start`: beside a service, at the present moment.
+    """
+
+    def __init__(self, book: Book, seed: int, start: datetime = NOON) -> None:
         self._book = book
         self._chance = random.Random(seed)  # noqa: S311 - drawn again from the same seed
         self._runner = BatchRunner(book, clock=self._clock)
-        self._now = NOON
+        self._now = start
         self._people: list[int] = []
         self._open: dict[int, int] = {}
         self._guests: set[int] = set()
