@@ -43,7 +43,7 @@ KeyPurpose = Literal["access_tokens"]
 
 
 class ThrottleStep(Struct, frozen=True, gc=False, omit_defaults=True):
-    """What one failure does to one throttle: the failures counted so far, and until when it refuses, if it does.
+    """What one failure, or registration, does to one throttle: how many were counted so far, and until when it refuses.
 
     Written into the event by the decision, so that a later change of the policy never changes a replay.
     """
@@ -54,7 +54,10 @@ class ThrottleStep(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class UserRegistered(Struct, frozen=True, gc=False, omit_defaults=True, tag="user.registered"):
-    """An account came to be. Its stream is `user-N`, N being this event's position: the user's id."""
+    """An account came to be. Its stream is `user-N`, N being this event's position: the user's id.
+
+    It counts against the throttles of registration that `throttles` names.
+    """
 
     username: Personal
     username_prepared: Personal
@@ -66,6 +69,13 @@ class UserRegistered(Struct, frozen=True, gc=False, omit_defaults=True, tag="use
     email_prepared: Personal | None = None
     address: Personal | None = None
     agent: Personal | None = None
+    throttles: tuple[ThrottleStep, ...] = ()
+
+
+class RegistrationRefused(Struct, frozen=True, gc=False, tag="registration.refused"):
+    """Somebody wanted a name that is taken. What they typed is not recorded, only that it counts."""
+
+    throttles: tuple[ThrottleStep, ...]
 
 
 class SessionOpened(Struct, frozen=True, gc=False, omit_defaults=True, tag="session.opened"):
@@ -131,7 +141,7 @@ class LoginFailed(Struct, frozen=True, gc=False, omit_defaults=True, tag="login.
 
 
 class LoginThrottled(Struct, frozen=True, gc=False, omit_defaults=True, tag="login.throttled"):
-    """A throttle refused an attempt before any password was evaluated; told once for each window it refuses in."""
+    """A throttle refused an attempt before anything was looked at; told once for each window it refuses in."""
 
     key: str
     until: Moment
@@ -229,6 +239,7 @@ Event = (
     | GuestLinked
     | ProjectionRebuildAsked
     | KeyRotated
+    | RegistrationRefused
 )
 
 EVENT_TYPES: Final[tuple[type[Struct], ...]] = get_args(Event)

@@ -1,6 +1,7 @@
 """The projection `throttles`: failures counted against a tag, and until when it refuses.
 
-A tag stands for an account seen from one network, or for an address.
+A tag stands for an account seen from one network, for one device of an account, for an address, or for an address that
+accounts are registered from.
 
 The keys are HMAC tags under a key that is replaced, and destroyed, after 30 days; nothing here says whom they stand
 for.
@@ -14,7 +15,14 @@ from typing import ClassVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from events.catalogue import LoginFailed, LoginThrottled, SessionOpened, ThrottlesForgotten
+from events.catalogue import (
+    LoginFailed,
+    LoginThrottled,
+    RegistrationRefused,
+    SessionOpened,
+    ThrottlesForgotten,
+    UserRegistered,
+)
 from events.recorded import Recorded, to_microseconds
 from projections.projection import Index
 
@@ -35,13 +43,13 @@ class Throttles:
     """See the module."""
 
     name = "throttles"
-    revision = 1
+    revision = 2
     document = Throttle
     indexes: tuple[Index[Throttle], ...] = (Index("failed_at", lambda throttle: to_microseconds(throttle.failed_at)),)
     opened = False
     keyed_by_position = False
     handles: ClassVar[frozenset[type[Struct]]] = frozenset(
-        {LoginFailed, LoginThrottled, SessionOpened, ThrottlesForgotten}
+        {LoginFailed, LoginThrottled, RegistrationRefused, SessionOpened, ThrottlesForgotten, UserRegistered}
     )
 
     def keys(self, recorded: Recorded) -> tuple[str, ...]:
@@ -50,7 +58,7 @@ class Throttles:
             # First, and almost always: a login that had nothing to clear.
             case SessionOpened(cleared=cleared):
                 return tuple(dict.fromkeys(cleared)) if cleared else ()
-            case LoginFailed(throttles=steps):
+            case LoginFailed(throttles=steps) | RegistrationRefused(throttles=steps) | UserRegistered(throttles=steps):
                 return tuple(dict.fromkeys(step.key for step in steps))
             case LoginThrottled(key=key):
                 return (key,)
@@ -62,7 +70,7 @@ class Throttles:
     def evolve(self, key: str, doc: Throttle | None, recorded: Recorded) -> Throttle | None:
         """The throttle after the event."""
         match recorded.event:
-            case LoginFailed(throttles=steps):
+            case LoginFailed(throttles=steps) | RegistrationRefused(throttles=steps) | UserRegistered(throttles=steps):
                 for step in steps:
                     if step.key == key:
                         doc = Throttle(step.failures, recorded.at, step.until, doc.noted if doc else None)

@@ -151,13 +151,13 @@ class Stale(Refused):
 
 
 class Throttled(Refused):
-    """Too many failures of late. `retry_after` is in whole seconds, at least 1."""
+    """Too many failures or registrations of late, or too many under way. `retry_after` is in whole seconds, from 1."""
 
     code = "throttled"
 
     def __init__(self, retry_after: int) -> None:
         self.retry_after = max(1, retry_after)
-        super().__init__(f"Too many failed attempts; try again in {self.retry_after} seconds.")
+        super().__init__(f"Too many attempts; try again in {self.retry_after} s.")
 
 
 class TooManyGuests(Throttled):

@@ -16,6 +16,7 @@ __all__ = [
     "NOT_EMPTY",
     "AccessToken",
     "AnyToken",
+    "DeviceKey",
     "EmailAddress",
     "Id",
     "Identifier",
@@ -84,5 +85,14 @@ Secret = Annotated[str, Meta(extra_json_schema=_TAKEN_SECRET)]
 """A password that is held against the one that there is."""
 
 NOT_EMPTY: Final = Meta(extra_json_schema={"minLength": 1})
+
+DeviceKey = Annotated[
+    str,
+    Meta(
+        description="What a login gave to keep: failures of others do not count for whoever shows it at the next one."
+        " Opaque; of at most 512 characters.",
+        extra_json_schema=_SECRET,
+    ),
+]
 
 Identifier = Annotated[str, Meta(description="A username, or with an `@` an e-mail address.")]

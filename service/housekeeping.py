@@ -21,6 +21,7 @@ from projections.catalogue import SESSIONS, THROTTLES
 from service.batch import FATAL, Clock
 from service.book import Book
 from service.credentials.cookies import Cookies
+from service.credentials.devices import Devices
 from service.credentials.signing_keys import SigningKeys
 from service.decisions.command import Command
 from service.decisions.sessions import ExpireSessions
@@ -53,11 +54,13 @@ class Housekeeping:
         writer: Writer,
         throttling: Throttling,
         cookies: Cookies,
+        devices: Devices,
         signing_keys: SigningKeys,
         clock: Clock,
         most: int = 100,
         idle_limit: timedelta | None = None,
         lifetime: timedelta = timedelta(days=1),
+        devices_known: timedelta = timedelta(days=180),
     ) -> None:
         self._book = book
         self._idle_limit = idle_limit
@@ -65,6 +68,8 @@ class Housekeeping:
         self._writer = writer
         self._throttling = throttling
         self._cookies = cookies
+        self._devices = devices
+        self._devices_known = devices_known
         self._signing_keys = signing_keys
         self._clock = clock
         self._most = most
@@ -98,7 +103,10 @@ class Housekeeping:
         if key_replaced:
             log.info("throttle_key_replaced")
         self._cookies.rotate(now)
-        keys_destroyed = self._destroy_cookie_keys(now) + self._destroy_signing_keys(now)
+        self._devices.seal.rotate(now)
+        keys_destroyed = (
+            self._destroy_cookie_keys(now) + self._destroy_device_keys(now) + self._destroy_signing_keys(now)
+        )
         models = self._book.read_models
         due = models.up_to(SESSIONS, "expiry", to_microseconds(now), limit=self._most)
         if self._idle_limit is not None and len(due) < self._most:
@@ -124,6 +132,14 @@ class Housekeeping:
         if spent:
             self._cookies.destroy(spent)
             log.info("cookie_keys_destroyed", keys=len(spent))
+        return len(spent)
+
+    def _destroy_device_keys(self, now: datetime) -> int:
+        """Destroys the keys of devices that have not logged in for so long that they are strangers again."""
+        spent = self._devices.seal.spent(now - self._devices_known)
+        if spent:
+            self._devices.seal.destroy(spent)
+            log.info("device_keys_destroyed", keys=len(spent))
         return len(spent)
 
     def _destroy_signing_keys(self, now: datetime) -> int:

@@ -104,7 +104,9 @@ async def open_doors(
             partial(served, proxies=proxies, tls=tls, stopping=stopping, grace=grace), name=f"{listener} listener"
         )
 
-    cookies = SessionCookies(parts.cookies, parts.clock, development=settings.development)
+    cookies = SessionCookies(
+        parts.cookies, parts.clock, development=settings.development, device_days=settings.device_days
+    )
     origins = Origins(settings.trusted_origins)
     app = create_app(
         parts.gate,

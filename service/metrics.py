@@ -77,6 +77,9 @@ class Metrics:
 
         self.hashes_in_flight = Gauge("password_hashes_in_flight", "Password hashes being worked on.", **of_ours)
         self.hashes_waiting = Gauge("password_hashes_waiting", "Password hashes that wait for a worker.", **of_ours)
+        self.attempts_waiting = Gauge(
+            "attempts_waiting", "Attempts that wait for another one at the same account.", **of_ours
+        )
         self.hashes_refused = Counter("password_hashes_refused", "Password hashes refused as overload.", **of_ours)
 
         self.connections = Gauge("connections_open", "Connections that are open, by listener.", ["listener"], **of_ours)

@@ -17,6 +17,7 @@ from service.book import Book, StoreAddress, open_book
 from service.credentials.access_tokens import NamedIn
 from service.credentials.clients import Clients
 from service.credentials.cookies import Cookies
+from service.credentials.devices import Devices
 from service.credentials.identifiers import identifier_rules
 from service.credentials.passwords import HashingCost, Passwords
 from service.credentials.signing_keys import SigningKeys
@@ -26,6 +27,7 @@ from service.gate.gate import Gate, GateSettings
 from service.gate.guests import Guests
 from service.gate.lookups import Lookups
 from service.gate.throttling import ThrottlePolicy, Throttling
+from service.gate.turns import Turns
 from service.housekeeping import Housekeeping
 from service.metrics import Metrics
 from service.observation import Observation
@@ -48,6 +50,7 @@ class Parts(Struct, frozen=True):
     gate: Gate
     guests: Guests
     cookies: Cookies
+    devices: Devices
     access_tokens: AccessTokens
     clients: Clients
     rebuilds: Rebuilds
@@ -107,6 +110,9 @@ def assemble(settings: Settings, address: StoreAddress, book: Book, clock: Clock
     lifetime = timedelta(seconds=settings.session_lifetime)
     throttling = Throttling(book.keyring, _policy(settings))
     cookies = Cookies(book.keyring, clock)
+    devices = Devices(book.keyring, clock)
+    turns = Turns(longest_wait=settings.hashing_wait_seconds, seconds_each=lambda: passwords.seconds_each)
+    metrics.attempts_waiting.set_function(lambda: turns.waiting)
     signing_keys = SigningKeys(book.log, book.keyring, clock)
     rules = identifier_rules(settings.reserved_names, common_passwords_refused=settings.common_passwords_refused)
     readers = Readers(partial(open_book, address))
@@ -123,7 +129,8 @@ def assemble(settings: Settings, address: StoreAddress, book: Book, clock: Clock
             lookups,
             writer,
             passwords,
-            Attempts(lookups, writer, throttling, clock),
+            Attempts(lookups, writer, throttling, turns, clock),
+            devices,
             rules,
             _gate_settings(settings, idle_limit),
             clock,
@@ -138,6 +145,7 @@ def assemble(settings: Settings, address: StoreAddress, book: Book, clock: Clock
             clock=clock,
         ),
         cookies=cookies,
+        devices=devices,
         access_tokens=AccessTokens(
             signing_keys,
             lookups,
@@ -167,7 +175,17 @@ def assemble(settings: Settings, address: StoreAddress, book: Book, clock: Clock
             book.log, arrivals, Query(after=book.log.head().position, type=ENDING, limit=settings.read_page)
         ),
         housekeeping=Housekeeping(
-            book, writer, throttling, cookies, signing_keys, clock, settings.expiry_batch, idle_limit, lifetime
+            book,
+            writer,
+            throttling,
+            cookies,
+            devices,
+            signing_keys,
+            clock,
+            settings.expiry_batch,
+            idle_limit,
+            lifetime,
+            timedelta(days=settings.device_days),
         ),
         metrics=metrics,
         observation=observation,
@@ -180,6 +198,8 @@ def _policy(settings: Settings) -> ThrottlePolicy:
     return ThrottlePolicy(
         settings.throttle_account_failures,
         settings.throttle_address_failures,
+        settings.throttle_registrations,
+        settings.throttle_address_in_flight,
         timedelta(seconds=settings.throttle_max_delay),
     )
 

@@ -223,12 +223,33 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = RESERVED_NAMES
 
     throttle_account_failures: Annotated[
-        int, _whole(1, 10_000, "failures", "Failed logins of one account before the next has to wait.")
+        int,
+        _whole(
+            1,
+            10_000,
+            "failures",
+            "Failed attempts at one account, from one network or a device that it knows, before the next has to wait.",
+        ),
     ] = 5
     throttle_address_failures: Annotated[
-        int, _whole(1, 1_000_000, "failures", "Failed logins from one address before the next has to wait.")
+        int, _whole(1, 1_000_000, "failures", "Failed attempts from one address before the next has to wait.")
     ] = 100
+    throttle_address_in_flight: Annotated[
+        int, _whole(1, 100_000, "attempts", "Attempts from one address that may be under way at a time.")
+    ] = 20
+    throttle_registrations: Annotated[
+        int,
+        _whole(
+            1,
+            1_000_000,
+            "registrations",
+            "Registrations from one address, and names found taken, before the next has to wait.",
+        ),
+    ] = 20
     throttle_max_delay: Annotated[int, _whole(1, _DAY, "s", "The longest that one has to wait after failures.")] = 900
+    device_days: Annotated[
+        int, _whole(1, 400, "days", "A device that logged in is known to the account for so long after.")
+    ] = 180
 
     log_format: Annotated[
         Literal["auto", "console", "json"], _about("Log lines on stderr; `auto` is console when a person watches.")

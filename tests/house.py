@@ -14,6 +14,7 @@ from service.batch import BatchRunner
 from service.book import Book, open_book, parse_address
 from service.credentials.access_tokens import NamedIn
 from service.credentials.cookies import Cookies
+from service.credentials.devices import Devices
 from service.credentials.identifiers import IdentifierRules, identifier_rules
 from service.credentials.passwords import HashingCost, Passwords
 from service.credentials.signing_keys import SigningKeys
@@ -23,6 +24,7 @@ from service.gate.gate import Gate, GateSettings
 from service.gate.guests import Guests
 from service.gate.lookups import Lookups
 from service.gate.throttling import ThrottlePolicy, Throttling
+from service.gate.turns import Turns
 from service.writer import BatchTold, Writer
 
 NAMED = NamedIn("https://auth.example.org", "https://api.example.org")
@@ -99,11 +101,12 @@ async def house(
         passwords = Passwords(cost=cost)
         lookups = Lookups(book, clock, (settings or GateSettings()).idle_limit)
         throttling = Throttling(book.keyring, policy or ThrottlePolicy())
-        attempts = Attempts(lookups, writer, throttling, clock)
+        turns = Turns(longest_wait=2.0, seconds_each=lambda: passwords.seconds_each)
+        attempts = Attempts(lookups, writer, throttling, turns, clock)
         guests = Guests(lookups, writer, throttling, per_address=guests_per_address, in_all=guests_in_all, clock=clock)
         gate = Gate(
-            lookups, writer, passwords, attempts, rules or identifier_rules(common_passwords_refused=False),
-            settings or GateSettings(), clock,
+            lookups, writer, passwords, attempts, Devices(book.keyring, clock),
+            rules or identifier_rules(common_passwords_refused=False), settings or GateSettings(), clock,
         )  # fmt: skip
         async with trio.open_nursery() as nursery:
             await nursery.start(writer.run)

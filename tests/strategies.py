@@ -21,6 +21,7 @@ from events.catalogue import (
     PasswordRehashed,
     ProfileChanged,
     ProjectionRebuildAsked,
+    RegistrationRefused,
     Sealed,
     SessionClosed,
     SessionOpened,
@@ -52,7 +53,18 @@ steps = st.builds(ThrottleStep, throttle_keys, st.integers(0, 9), st.none() | mo
 
 _OF_TYPE: Final[dict[type[Any], st.SearchStrategy[Any]]] = {
     UserRegistered: st.builds(
-        UserRegistered, personal, personal, personal, personal, personal, levels, maybe, maybe, maybe, maybe
+        UserRegistered,
+        personal,
+        personal,
+        personal,
+        personal,
+        personal,
+        levels,
+        maybe,
+        maybe,
+        maybe,
+        maybe,
+        st.lists(steps, max_size=2).map(tuple),
     ),
     SessionOpened: st.builds(
         SessionOpened, ids, digests, moments, maybe, maybe, st.lists(throttle_keys, max_size=3).map(tuple)
@@ -68,6 +80,7 @@ _OF_TYPE: Final[dict[type[Any], st.SearchStrategy[Any]]] = {
         maybe,
     ),
     LoginThrottled: st.builds(LoginThrottled, throttle_keys, moments),
+    RegistrationRefused: st.builds(RegistrationRefused, st.lists(steps, max_size=3).map(tuple)),
     ThrottlesForgotten: st.builds(ThrottlesForgotten, st.lists(throttle_keys, max_size=3).map(tuple)),
     ProfileChanged: st.builds(ProfileChanged, maybe, maybe, maybe, maybe, maybe, maybe, st.booleans()),
     PasswordChanged: st.builds(PasswordChanged, personal),

@@ -26,10 +26,10 @@ from projections.names import Tagger
 from projections.replay import Replay
 
 GOLDEN = Path(__file__).parent / "golden"
-RELEASED = 41
+RELEASED = 43
 """How many lines there are, none of which ever changes. Raised, with the digests below, when lines are added."""
-RELEASED_PLAIN = "94d03d16b832bcdc40d60ecc16afbf12e2e118573f735287a00b3d4e16995712"
-RELEASED_SEALED = "323b1b101fa36ca9e774fe5eec876716b20d62e1b1daf3b1ead4c588d0956f50"
+RELEASED_PLAIN = "9c48bfc2aea5466761ad80936fbc405aff71476d1c84c5577b9c8a9eee6bd554"
+RELEASED_SEALED = "c75b2ee647c38e0a4804f71d61534c0830d568ff37c40d6724d4eba569eb3395"
 
 
 def key_of(subject: int) -> AESGCM:

@@ -13,7 +13,9 @@ from events.catalogue import SessionClosed, ThrottlesForgotten
 from events.log import Query
 from events.recorded import EPOCH
 from projections.catalogue import SESSIONS, THROTTLES
-from service.credentials.cookies import PERIOD, CookieClaims, Cookies
+from service.credentials.cookies import CookieClaims, Cookies
+from service.credentials.devices import Devices
+from service.credentials.rotating_seal import PERIOD
 from service.decisions.keys import RotateKey
 from service.errors import BadCredentials, Unauthenticated
 from service.gate.attempts import client_of
@@ -30,12 +32,13 @@ def keeping(at: House, *, most: int = 100, idle_limit: timedelta | None = None) 
     """Housekeeping over the same book, writer and clock."""
     throttling = Throttling(at.book.keyring, ThrottlePolicy())
     cookies = Cookies(at.book.keyring, at.clock)
-    return Housekeeping(at.book, at.writer, throttling, cookies, at.signing_keys, at.clock, most, idle_limit)
+    devices = Devices(at.book.keyring, at.clock)
+    return Housekeeping(at.book, at.writer, throttling, cookies, devices, at.signing_keys, at.clock, most, idle_limit)
 
 
 async def log_in(at: House, name: str) -> LoggedIn:
-    """A new account's first session."""
-    await at.gate.register(CLIENT, username=name, nickname=name, password=PASSWORD)
+    """A new account's first session. It was registered from here, where nothing counts that."""
+    await at.gate.register(client_of("account-api", "127.0.0.1", None), username=name, nickname=name, password=PASSWORD)
     return await at.gate.log_in(CLIENT, name, PASSWORD)
 
 
@@ -226,3 +229,24 @@ async def test_a_key_that_others_may_have_is_destroyed_at_once(tmp_path: Path) -
         key = at.signing_keys.signing()
         assert at.book.keyring.service_key_names("access-tokens-") == ["access-tokens-1"]
         assert key.number == 1
+
+
+async def test_the_keys_of_devices_are_destroyed_when_whoever_kept_something_of_them_is_a_stranger(
+    tmp_path: Path,
+) -> None:
+    def names() -> list[str]:
+        return at.book.keyring.service_key_names("devices-")
+
+    begins = EPOCH + 693 * PERIOD
+    clock = Clock(begins - timedelta(days=1))
+    async with house(tmp_path, clock=clock) as at:
+        assert await keeping(at).round() == Told()
+        kept = (await log_in(at, "alice")).device
+        clock.now = begins + timedelta(days=180, microseconds=-1)
+        await keeping(at).round()
+        assert Devices(at.book.keyring, clock).recognised(kept, 1) is not None
+        assert names() == ["devices-692", "devices-698", "devices-699"]
+        clock.pass_by(microseconds=1)
+        await keeping(at).round()
+        assert names() == ["devices-698", "devices-699"]
+        assert Devices(at.book.keyring, clock).recognised(kept, 1) is None

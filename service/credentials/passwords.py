@@ -1,4 +1,4 @@
-"""Argon2id in a few threads of its own: bounded, one at a time for each account, the same cost for unknown accounts.
+"""Argon2id in a few threads of its own: bounded, and of the same cost for unknown accounts.
 
 The workers are dedicated threads with one queue. A thread borrowed from Trio for each hash costs no more by itself, but
 waits for the event loop between two hashes, and while HTTP saturates the loop that is most of the time.
@@ -10,7 +10,7 @@ import secrets
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -50,7 +50,7 @@ class HashingGauges(Protocol):
     """Who wants to know how busy the workers are. Called on Trio's thread."""
 
     def hashing(self, *, in_flight: int, waiting: int) -> None:
-        """So many hashes are being worked on, so many wait for a worker or for their account's turn."""
+        """So many hashes are being worked on, so many wait for a worker."""
 
     def hashing_refused(self) -> None:
         """One was refused because too much was waiting."""
@@ -62,14 +62,13 @@ T = TypeVar("T")
 class _Job(Generic[T]):
     """One hash or check. `claim` goes to whoever takes it first: a worker to do it, or its caller to withdraw it."""
 
-    # Set before `done` is.
+    # Set before the task is rescheduled.
     outcome: Outcome[T]
 
-    def __init__(self, work: Callable[[], T], account: Hashable) -> None:
+    def __init__(self, work: Callable[[], T]) -> None:
         self.work = work
-        self.account = account
+        self.task = trio.lowlevel.current_task()
         self.claim = threading.Lock()
-        self.done = trio.Event()
         self.seconds = 0.0
 
 
@@ -107,9 +106,6 @@ class Passwords:
         # Unbounded by itself: `_refuse_when_behind` is the bound.
         self._queue: SimpleQueue[_Job[Any] | None] = SimpleQueue()
         self._dispatched = 0
-        # Each account with a job dispatched, and who waits for it, in order of arrival.
-        self._turns: dict[Hashable, dict[_Job[Any], None]] = {}
-        self._parked = 0
         self._running = False
 
     @property
@@ -143,26 +139,26 @@ class Passwords:
                 for thread in threads:
                     await trio.to_thread.run_sync(thread.join)
 
-    async def hash(self, password: str, account: Hashable = None) -> str:
+    async def hash(self, password: str) -> str:
         """Return the encoded hash of a prepared password, with a salt of its own.
 
         Raises:
             Overloaded: too much is waiting already.
             Unavailable: the hash could not be computed (no memory), or the workers are not running.
         """
-        return await self._done(lambda: self.hash_now(password), account)
+        return await self._done(lambda: self.hash_now(password))
 
-    async def verify(self, encoded: str | None, password: str, account: Hashable) -> Verified:
+    async def verify(self, encoded: str | None, password: str) -> Verified:
         """Check a prepared password against an encoded hash; None stands for an account that does not exist.
 
-        `account` is what only one check at a time may be under way for: the identifier as compared, so that unknown
-        accounts wait their turn as known ones do.
+        Who is cancelled before a worker has taken the check withdraws it; after that it is finished and told, so that
+        nobody guesses for nothing by leaving early.
 
         Raises:
-            Overloaded: too much is waiting already, in all or for this account.
+            Overloaded: too much is waiting already.
             Unavailable: the check could not be made. It says nothing about the password.
         """
-        return await self._done(lambda: self.verify_now(encoded, password), account)
+        return await self._done(lambda: self.verify_now(encoded, password))
 
     def hash_now(self, password: str) -> str:
         """Return the encoded hash, on the calling thread.
@@ -199,53 +195,31 @@ class Passwords:
             or kept.time_cost < self.cost.time
         )
 
-    async def _done(self, work: Callable[[], T], account: Hashable) -> T:
+    async def _done(self, work: Callable[[], T]) -> T:
         await trio.lowlevel.checkpoint_if_cancelled()
         if not self._running:
             raise Unavailable("the password workers are not running")
-        self._refuse_when_behind(account)
-        job = _Job(work, account)
-        if account is not None and account in self._turns:
-            self._turns[account][job] = None
-            self._parked += 1
-        else:
-            self._dispatch(job)
+        self._refuse_when_behind()
+        job = _Job(work)
+        self._dispatched += 1
+        self._queue.put(job)
         self._show()
-        try:
-            await job.done.wait()
-        except trio.Cancelled:
-            self._withdraw(job)
-            raise
+
+        def leave(_raise_cancel: Any) -> trio.lowlevel.Abort:  # noqa: ANN401 - trio's own type
+            if not job.claim.acquire(blocking=False):
+                return trio.lowlevel.Abort.FAILED
+            self._release()
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(leave)
         return job.outcome.unwrap()
 
-    def _refuse_when_behind(self, account: Hashable) -> None:
-        waiting = max(0, self._dispatched + self._parked - self.workers + 1)
-        wait = waiting * self._seconds_each / self.workers
-        if account in self._turns:
-            # Its turns come one after another, whatever the other workers do.
-            wait = max(wait, (len(self._turns[account]) + 1) * self._seconds_each)
+    def _refuse_when_behind(self) -> None:
+        wait = max(0, self._dispatched - self.workers + 1) * self._seconds_each / self.workers
         if wait > self._longest_wait:
             if self._gauges is not None:
                 self._gauges.hashing_refused()
             raise Overloaded("hashing", math.ceil(wait))
-
-    def _dispatch(self, job: _Job[Any]) -> None:
-        if job.account is not None:
-            self._turns.setdefault(job.account, {})
-        self._dispatched += 1
-        self._queue.put(job)
-
-    def _withdraw(self, job: _Job[Any]) -> None:
-        if not job.claim.acquire(blocking=False):
-            # A worker has it. It is finished, and its account's next turn comes only then.
-            return
-        turns = self._turns.get(job.account, {})
-        if job in turns:
-            del turns[job]
-            self._parked -= 1
-            self._show()
-        else:
-            self._release(job)
 
     def _work(self, token: trio.lowlevel.TrioToken) -> None:
         """Run in each worker thread."""
@@ -262,40 +236,26 @@ class Passwords:
 
     def _finish(self, job: _Job[Any]) -> None:
         self._seconds_each += _NEWEST * (job.seconds - self._seconds_each)
-        job.done.set()
-        self._release(job)
+        self._release()
+        trio.lowlevel.reschedule(job.task)
 
-    def _release(self, job: _Job[Any]) -> None:
-        """Forget a dispatched job, and give its account's turn to the next."""
+    def _release(self) -> None:
+        """Forget a dispatched job."""
         self._dispatched -= 1
-        turns = self._turns.get(job.account)
-        if turns:
-            following = next(iter(turns))
-            del turns[following]
-            self._parked -= 1
-            self._dispatch(following)
-        elif turns is not None:
-            del self._turns[job.account]
         self._show()
 
     def _refuse_all_waiting(self) -> None:
-        waiting = [job for turns in self._turns.values() for job in turns if job.claim.acquire(blocking=False)]
-        for turns in self._turns.values():
-            turns.clear()
-        self._parked = 0
         while not self._queue.empty():
             job = self._queue.get()
             if job is not None and job.claim.acquire(blocking=False):
-                waiting.append(job)
-                self._release(job)
-        for job in waiting:
-            job.outcome = Error(Unavailable("the password workers have stopped"))
-            job.done.set()
+                job.outcome = Error(Unavailable("the password workers have stopped"))
+                self._release()
+                trio.lowlevel.reschedule(job.task)
 
     def _show(self) -> None:
         if self._gauges is not None:
             in_flight = min(self._dispatched, self.workers)
-            self._gauges.hashing(in_flight=in_flight, waiting=self._dispatched + self._parked - in_flight)
+            self._gauges.hashing(in_flight=in_flight, waiting=self._dispatched - in_flight)
 
 
 def usable_cores() -> int:

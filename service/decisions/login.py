@@ -17,7 +17,7 @@ from events.catalogue import (
     SessionOpened,
 )
 from service.decisions.command import Proposed, Reads, State, session_stream, user_stream
-from service.decisions.throttling import Limit, step
+from service.decisions.throttling import Limit, heed, steps
 from service.errors import BadCredentials, Stale, Unauthenticated
 
 
@@ -26,7 +26,8 @@ class LogIn(Struct, frozen=True):
 
     `password_version` is the version of the password that it was verified against. `replaces` is the session that the
     connection held before. `rehashed` is the same password under the present parameters, where they were raised.
-    `guest` is the guest who logs in: linked to the account, their session replaced.
+    `guest` is the guest who logs in: linked to the account, their session replaced. `limits` are the throttles that the
+    attempt was held against: what was counted there is cleared, unless it outlives a success.
     """
 
     user_id: int
@@ -36,21 +37,23 @@ class LogIn(Struct, frozen=True):
     most_sessions: int
     replaces: int | None = None
     rehashed: str | None = None
-    clears: tuple[str, ...] = ()
+    limits: tuple[Limit, ...] = ()
     address: str | None = None
     agent: str | None = None
     guest: int | None = None
 
     def reads(self) -> Reads:
-        """The account, the sessions it replaces, the throttles it clears."""
+        """The account, the sessions it replaces, the throttles."""
         replaced = tuple(session_id for session_id in (self.replaces, self.guest) if session_id is not None)
-        return Reads(users=(self.user_id,), sessions=replaced, throttles=self.clears)
+        return Reads(users=(self.user_id,), sessions=replaced, throttles=tuple(limit.key for limit in self.limits))
 
     def decide(self, state: State) -> Sequence[Proposed]:
         """Stale when the password moved since it was verified, BadCredentials when the account may not log in.
 
+        Throttled when a throttle refuses by now: a guess that was one too many is none, whichever process it came to.
         Unauthenticated when the guest's session is over: a guest logs in once.
         """
+        heed(state, self.limits)
         user = state.user(self.user_id)
         if user is None or not user.active:
             raise BadCredentials
@@ -68,7 +71,11 @@ class LogIn(Struct, frozen=True):
                     expires_at=state.now + self.lifetime,
                     address=self.address,
                     agent=self.agent,
-                    cleared=tuple(key for key in self.clears if state.throttle(key) is not None),
+                    cleared=tuple(
+                        limit.key
+                        for limit in self.limits
+                        if not limit.outlives_success and state.throttle(limit.key) is not None
+                    ),
                 ),
             ),
         )
@@ -124,14 +131,13 @@ class RecordFailure(Struct, frozen=True):
     def decide(self, state: State) -> Sequence[Proposed]:
         """Always one event; of an unknown account it tells nothing but that."""
         known = self.user_id is not None and state.user(self.user_id) is not None
-        steps = tuple(step(state.throttle(limit.key), limit, state.now) for limit in self.limits)
         return (
             Proposed(
                 user_stream(self.user_id) if known and self.user_id is not None else SERVICE_STREAM,
                 LoginFailed(
                     reason=self.reason,
                     user_id=self.user_id if known else None,
-                    throttles=steps,
+                    throttles=steps(state, self.limits),
                     address=self.address if known else None,
                     agent=self.agent if known else None,
                 ),

@@ -10,6 +10,7 @@ from events.catalogue import PasswordChanged, ProfileChanged
 from service.decisions.command import Proposed, Reads, State, user_stream
 from service.decisions.registration import Taking
 from service.decisions.sessions import account_behind, closing_all
+from service.decisions.throttling import Limit, heed
 from service.errors import FieldError, InvalidFields, Stale
 
 
@@ -30,8 +31,8 @@ class NewPassword(Struct, frozen=True):
 class ChangeProfile(Struct, frozen=True):
     """Changes nickname, e-mail address or password of the user whose session this is; all of it, or nothing.
 
-    `profile_version` is the version of the names that `released` was read from. A new password ends every other
-    session.
+    `profile_version` is the version of the names that `released` was read from. `limits` are the throttles that an old
+    password was held against. A new password ends every other session.
     """
 
     user_id: int
@@ -41,20 +42,26 @@ class ChangeProfile(Struct, frozen=True):
     email: Renaming | None = None
     email_removed: str | None = None
     password: NewPassword | None = None
+    limits: tuple[Limit, ...] = ()
 
     def reads(self) -> Reads:
-        """The account, the session, the names it takes, and all its sessions where they are to end."""
+        """The account, the session, the names it takes, the throttles, all its sessions where they are to end."""
         tags = tuple(renaming.taking.tag for renaming in (self.nickname, self.email) if renaming)
         return Reads(
             users=(self.user_id,),
             sessions=(self.session_id,),
             names=tags,
             sessions_of=(self.user_id,) if self.password else (),
+            throttles=tuple(limit.key for limit in self.limits),
         )
 
     def decide(self, state: State) -> Sequence[Proposed]:
-        """Unauthenticated: the session is over. Stale: names or password moved. InvalidFields: a name is taken."""
+        """Unauthenticated: the session is over. Stale: names or password moved. InvalidFields: a name is taken.
+
+        Throttled: a throttle refuses by now, as at a login.
+        """
         user = account_behind(state, self.user_id, self.session_id)
+        heed(state, self.limits)
         if self.password is not None and self.password.verified_version != user.password_version:
             raise Stale
         renames = self.nickname or self.email or self.email_removed is not None

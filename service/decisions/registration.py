@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from events.catalogue import Level, UserRegistered
+from events.catalogue import SERVICE_STREAM, Level, RegistrationRefused, UserRegistered
 from service.decisions.command import Proposed, Reads, State
+from service.decisions.throttling import Limit, heed, steps
 from service.errors import FieldError, InvalidFields
 
 
@@ -20,7 +21,7 @@ class Taking(Struct, frozen=True):
 
 
 class Register(Struct, frozen=True):
-    """Makes an account. Does not log in."""
+    """Makes an account. Does not log in. `limits` are the throttles that it counts against."""
 
     username: Taking
     nickname: Taking
@@ -29,13 +30,18 @@ class Register(Struct, frozen=True):
     level: Level
     address: str | None = None
     agent: str | None = None
+    limits: tuple[Limit, ...] = ()
 
     def reads(self) -> Reads:
-        """The names that it takes."""
-        return Reads(names=tuple(taking.tag for taking in (self.username, self.nickname, self.email) if taking))
+        """The names that it takes, and the throttles."""
+        return Reads(
+            names=tuple(taking.tag for taking in (self.username, self.nickname, self.email) if taking),
+            throttles=tuple(limit.key for limit in self.limits),
+        )
 
     def decide(self, state: State) -> Sequence[Proposed]:
-        """InvalidFields when a name is taken, each such field named."""
+        """Throttled when a throttle refuses by now; InvalidFields when a name is taken, each such field named."""
+        heed(state, self.limits)
         taken = [
             FieldError(field, message)
             for field, taking, message in (
@@ -61,6 +67,22 @@ class Register(Struct, frozen=True):
                     email_prepared=self.email.prepared if self.email else None,
                     address=self.address,
                     agent=self.agent,
+                    throttles=steps(state, self.limits),
                 ),
             ),
         )
+
+
+class RecordRegistrationRefused(Struct, frozen=True):
+    """Counts that a registration was refused since a name was taken: so one learns of an account that is there."""
+
+    limits: tuple[Limit, ...]
+
+    def reads(self) -> Reads:
+        """The throttles."""
+        return Reads(throttles=tuple(limit.key for limit in self.limits))
+
+    def decide(self, state: State) -> Sequence[Proposed]:
+        """One event, or none where nothing counts it."""
+        counted = steps(state, self.limits)
+        return (Proposed(SERVICE_STREAM, RegistrationRefused(counted)),) if counted else ()

@@ -11,6 +11,7 @@ from msgspec import Struct
 from events.catalogue import SERVICE_STREAM, LoginThrottled, ThrottlesForgotten, ThrottleStep
 from projections.throttles import Throttle
 from service.decisions.command import Proposed, Reads, State
+from service.errors import Throttled
 
 FORGOTTEN_AFTER: Final = timedelta(days=1)
 HALVED_AFTER: Final = timedelta(hours=1)
@@ -20,11 +21,15 @@ _MOST_KEYS_AN_EVENT: Final = 500
 
 
 class Limit(Struct, frozen=True):
-    """One throttle that an attempt counts against: its key, the failures that are free, and the longest delay."""
+    """One throttle that an attempt counts against: its key, the failures that are free, and the longest delay.
+
+    `outlives_success` says that a success leaves what was counted as it is.
+    """
 
     key: str
     free_failures: int
     longest: timedelta
+    outlives_success: bool = False
 
 
 def step(throttle: Throttle | None, limit: Limit, now: datetime) -> ThrottleStep:
@@ -52,6 +57,24 @@ def counted(throttle: Throttle | None, now: datetime) -> int:
 def refusing_until(throttle: Throttle | None, now: datetime) -> datetime | None:
     """The end of the window in which the throttle refuses, if it does at this moment."""
     return throttle.until if throttle and throttle.until and throttle.until > now else None
+
+
+def heed(state: State, limits: Sequence[Limit]) -> None:
+    """Raises Throttled when one of the throttles refuses: others may have failed since the gate has looked."""
+    for limit in limits:
+        until = refusing_until(state.throttle(limit.key), state.now)
+        if until is not None:
+            raise Throttled(seconds_until(until, state.now))
+
+
+def steps(state: State, limits: Sequence[Limit]) -> tuple[ThrottleStep, ...]:
+    """What one more that counts does to each of the throttles."""
+    return tuple(step(state.throttle(limit.key), limit, state.now) for limit in limits)
+
+
+def seconds_until(until: datetime, now: datetime) -> int:
+    """Whole seconds after which it is over for sure."""
+    return int((until - now).total_seconds()) + 1
 
 
 class NoteThrottled(Struct, frozen=True):

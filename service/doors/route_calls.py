@@ -35,10 +35,14 @@ class Call(Struct, frozen=True):
 
 
 class Login(Call, frozen=True):
-    """`auth.login`. The username may be any identifier."""
+    """`auth.login`. The username may be any identifier.
+
+    `device_key` is what an earlier login gave to keep; whoever has none yet and wants one sends an empty one.
+    """
 
     username: str
     password: str
+    device_key: str | UnsetType = UNSET
 
 
 class Authenticate(Call, frozen=True):

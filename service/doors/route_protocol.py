@@ -51,9 +51,9 @@ class Request(Struct, frozen=True):
     receipt: Raw | UnsetType
     edition: Edition
 
-    def logged_in(self, session_key: str, user: Account) -> str:
-        """The connection is authenticated now: the key of the session, and whose it is."""
-        return self._succeeded(_Session(session_key, user))
+    def logged_in(self, session_key: str, user: Account, device_key: str | UnsetType = UNSET) -> str:
+        """The connection is authenticated now: the key of the session, whose it is, and after a login the device's."""
+        return self._succeeded(_Session(session_key, user, device_key))
 
     def logged_out(self) -> str:
         """The session is over."""
@@ -131,6 +131,7 @@ class _Packet(Struct, frozen=True):
 class _Session(Struct, frozen=True):
     session_key: str
     user: Account
+    device_key: str | UnsetType
 
 
 class _LoggedOut(Struct, frozen=True):

@@ -19,6 +19,7 @@ from projections.catalogue import SESSIONS, USERS
 from projections.sessions import Session
 from projections.users import User
 from service.batch import Clock, utc_now
+from service.credentials.devices import Devices
 from service.credentials.identifiers import (
     IdentifierRules,
     check_registration,
@@ -29,6 +30,7 @@ from service.credentials.passwords import Passwords
 from service.credentials.tokens import digest, format_token, new_secret
 from service.decisions.command import Command
 from service.decisions.login import LogIn
+from service.decisions.profile import ChangeProfile
 from service.decisions.registration import Register, Taking
 from service.decisions.sessions import EndOtherSessions, EndOwnSession, EndSession, SeeSession, is_over
 from service.decisions.throttling import Limit
@@ -42,9 +44,13 @@ ATTEMPTS: Final = 3
 
 
 class LoggedIn(Struct, frozen=True):
-    """A login that succeeded: the token, which is shown this once and stored nowhere, and the account."""
+    """A login that succeeded: the token, which is shown this once and stored nowhere, and the account.
+
+    `device` is what the client may keep, and show at its next login.
+    """
 
     token: str
+    device: str
     principal: Principal
 
     def __repr__(self) -> str:
@@ -70,6 +76,7 @@ class Gate:
         writer: Writer,
         passwords: Passwords,
         attempts: Attempts,
+        devices: Devices,
         rules: IdentifierRules,
         settings: GateSettings,
         clock: Clock = utc_now,
@@ -78,6 +85,7 @@ class Gate:
         self._writer = writer
         self._passwords = passwords
         self._attempts = attempts
+        self._devices = devices
         self._rules = rules
         self._settings = settings
         self._clock = clock
@@ -87,8 +95,8 @@ class Gate:
     ) -> int:
         """Makes an account of level 1 and gives its id; does not log in.
 
-        Raises InvalidFields, naming every field that breaks its rule or is taken; RegistrationClosed where the settings
-        say that nobody registers.
+        Raises InvalidFields, naming every field that breaks its rule or is taken; Throttled; RegistrationClosed where
+        the settings say that nobody registers.
         """
         if not self._settings.registration_open:
             raise RegistrationClosed
@@ -96,11 +104,16 @@ class Gate:
         taking = self.lookups.taking
         names = taking("username", forms.username), taking("nickname", forms.nickname)
         address = taking("email", forms.email) if forms.email else None
-        # Before the costly hash: a name that is taken is refused at once. The decision looks again.
-        self._refuse_taken(*names, address)
-        password_hash = await self._passwords.hash(forms.password)
-        command = Register(*names, address, password_hash, USER, client.address, client.agent)
-        recorded = await self._writer.submit(command, actor=ANONYMOUS, door=client.door)
+        # A name that is taken is refused before the costly hash. The decision looks again.
+        async with self._attempts.registration(client) as limits:
+            try:
+                self._refuse_taken(*names, address)
+                password_hash = await self._passwords.hash(forms.password)
+                command = Register(*names, address, password_hash, USER, client.address, client.agent, limits)
+                recorded = await self._writer.submit(command, actor=ANONYMOUS, door=client.door)
+            except InvalidFields:
+                await self._attempts.name_was_taken(client, limits)
+                raise
         return recorded[0].position
 
     async def log_in(
@@ -124,18 +137,19 @@ class Gate:
             user = self.lookups.account(tag)
             # An account is throttled as one, whichever of its names is typed; a name of nobody is throttled likewise.
             account = tag if user is None else f"user {user.id}"
-            await self._attempts.admitted(client, account)
-            encoded = None if user is None else self.lookups.opened(user.password_hash)
-            verified = await self._passwords.verify(encoded, prepared, account or identifier)
-            # Attempts that come at once wait for their turn here; failures of those before may have used up the free
-            # ones meanwhile. Then nothing is said about the password: a burst gets no more guesses than a queue.
-            limits = await self._attempts.admitted(client, account)
-            if user is None or not verified.matches or not user.active:
-                await self._attempts.failed(client, user, limits, matched=verified.matches)
-                raise BadCredentials
-            rehashed = await self._passwords.hash(prepared, account) if verified.needs_rehash else None
-            with suppress(Stale):
-                return await self._open_session(client, user, limits, rehashed, replaces, guest)
+            device = None if user is None else self._device(client, user, replaces)
+            turn = self._attempts.turn(client, account or identifier, throttled_as=account, device=device)
+            async with turn as mine:
+                encoded = None if user is None else self.lookups.opened(user.password_hash)
+                verified = await self._passwords.verify(encoded, prepared)
+                # Failures at another process may have used up the free ones meanwhile: nothing is said then.
+                limits = await mine.admitted()
+                if user is None or not verified.matches or not user.active:
+                    await self._attempts.failed(client, user, limits, matched=verified.matches)
+                    raise BadCredentials
+                rehashed = await self._passwords.hash(prepared) if verified.needs_rehash else None
+                with suppress(Stale):
+                    return await self._open_session(client, user, limits, rehashed, replaces, guest)
         raise Unavailable("the account kept changing while its password was verified")
 
     async def log_out(self, client: Client, principal: Principal) -> None:
@@ -191,28 +205,40 @@ class Gate:
                 nickname=nickname, email=email, old_password=old_password, new_password=new_password,
             )  # fmt: skip
             self._refuse_taken(form.nickname, form.email, but=principal.user.id)
-            new_hash = await self._new_hash(client, principal, form)
-            command = profile_command(self.lookups, principal, form, new_hash)
+            if form.old_password is None:
+                command = profile_command(self.lookups, principal, form)
+            else:
+                command = await self._with_password(client, principal, form, form.old_password)
             with suppress(Stale):
                 recorded = await self._submit(command, principal, client)
                 return self.lookups.view(_folded(principal.user, recorded))
         raise Unavailable("the account kept changing while its password was verified")
 
-    async def _new_hash(self, client: Client, principal: Principal, form: ProfileForm) -> str | None:
-        """The new password's hash, None where there is none; an old password that is given is verified either way."""
-        if form.old_password is None:
-            return None
+    async def _with_password(
+        self, client: Client, principal: Principal, form: ProfileForm, old_password: str
+    ) -> ChangeProfile:
+        """The command of a form that holds the old password, which is verified whether there is a new one or not."""
         user = principal.user
         account = f"user {user.id}"
-        await self._attempts.admitted(client, account)
-        old = prepare_password_for_check(form.old_password)
-        verified = await self._passwords.verify(self.lookups.opened(user.password_hash), old, account)
-        # Once more after the wait for its turn, as at a login.
-        limits = await self._attempts.admitted(client, account)
-        if not verified.matches:
-            await self._attempts.failed(client, user, limits, matched=False)
-            raise InvalidFields(FieldError("old_password", "The old password is wrong."))
-        return None if form.new_password is None else await self._passwords.hash(form.new_password, account)
+        # Whoever has a session is at a device that the account knows.
+        turn = self._attempts.turn(client, account, throttled_as=account, device=_device_of(principal))
+        async with turn as mine:
+            old = prepare_password_for_check(old_password)
+            verified = await self._passwords.verify(self.lookups.opened(user.password_hash), old)
+            # Once more, as at a login.
+            limits = await mine.admitted()
+            if not verified.matches:
+                await self._attempts.failed(client, user, limits, matched=False)
+                raise InvalidFields(FieldError("old_password", "The old password is wrong."))
+        new_hash = None if form.new_password is None else await self._passwords.hash(form.new_password)
+        return profile_command(self.lookups, principal, form, new_hash, limits)
+
+    def _device(self, client: Client, user: User, replaces: Principal | None) -> str | None:
+        """What the account knows the client by, if it does: what it kept of a login, or the session that it holds."""
+        known = self._devices.recognised(client.device, user.id)
+        if known is None and replaces is not None and replaces.user.id == user.id:
+            return _device_of(replaces)
+        return known
 
     async def _open_session(
         self,
@@ -223,6 +249,8 @@ class Gate:
         replaces: Principal | None,
         guest: Guest | None,
     ) -> LoggedIn:
+        # First: a session that its client would not hear of is not opened.
+        device = self._devices.after_login(client.device, user.id)
         secret = new_secret()
         command = LogIn(
             user_id=user.id,
@@ -232,8 +260,7 @@ class Gate:
             most_sessions=self._settings.sessions_per_user,
             replaces=None if replaces is None else replaces.session.id,
             rehashed=rehashed,
-            # The address keeps its count: one good password must not pay for guesses at everybody else's.
-            clears=tuple(limit.key for limit in limits if limit.key.startswith("account:")),
+            limits=limits,
             address=client.address,
             agent=client.agent,
             guest=None if guest is None else guest.session.id,
@@ -243,7 +270,7 @@ class Gate:
         # Out of what was recorded, not looked up anew: whatever happened since, this login succeeded.
         session = SESSIONS.evolve(str(opened.position), None, opened)
         assert session is not None  # noqa: S101 - a session that opens is there
-        return LoggedIn(format_token(opened.position, secret), Principal(_folded(user, (opened,)), session))
+        return LoggedIn(format_token(opened.position, secret), device, Principal(_folded(user, (opened,)), session))
 
     async def _submit(self, command: Command, principal: Principal, client: Client) -> tuple[Recorded, ...]:
         return await self._writer.submit(command, actor=principal.actor, door=client.door)
@@ -257,6 +284,11 @@ class Gate:
         ]
         if taken:
             raise InvalidFields(*taken)
+
+
+def _device_of(principal: Principal) -> str:
+    """What stands for the device that holds a session."""
+    return f"session {principal.session.id}"
 
 
 def _folded(user: User, recorded: tuple[Recorded, ...]) -> User:

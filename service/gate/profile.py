@@ -9,6 +9,7 @@ from projections.users import User
 from service.credentials.identifiers import IdentifierRules, Prepared, prepare_email, prepare_nickname, prepare_password
 from service.decisions.profile import ChangeProfile, NewPassword, Renaming
 from service.decisions.registration import Taking
+from service.decisions.throttling import Limit
 from service.errors import FieldError, InvalidFields
 from service.gate.lookups import Lookups, Principal
 
@@ -61,8 +62,14 @@ def checked(
     return ProfileForm(new_nickname, new_email, email is None, old_password, prepared)
 
 
-def profile_command(lookups: Lookups, principal: Principal, form: ProfileForm, new_hash: str | None) -> ChangeProfile:
-    """The command, with the versions of what was verified and read."""
+def profile_command(
+    lookups: Lookups,
+    principal: Principal,
+    form: ProfileForm,
+    new_hash: str | None = None,
+    limits: tuple[Limit, ...] = (),
+) -> ChangeProfile:
+    """The command, with the versions of what was verified and read, and the throttles it was held against."""
     user = principal.user
 
     def released(value: Personal | None) -> str | None:
@@ -76,6 +83,7 @@ def profile_command(lookups: Lookups, principal: Principal, form: ProfileForm, n
         email=None if form.email is None else Renaming(form.email, released(user.email_prepared)),
         email_removed=released(user.email_prepared) if form.removes_email else None,
         password=None if new_hash is None else NewPassword(new_hash, user.password_version),
+        limits=limits,
     )
 
 

@@ -1,4 +1,4 @@
-"""Which throttles an attempt counts against: tags of the account seen from a network, and of the address.
+"""Which throttles an attempt counts against: tags of the account seen from a network, of a device, and of the address.
 
 The tags are HMAC-SHA-256 under a key that is replaced, and destroyed, after 30 days: what was counted before cannot be
 traced to anybody then, not even by us.
@@ -23,10 +23,17 @@ KEY_LIFETIME: Final = timedelta(days=30)
 
 
 class ThrottlePolicy(Struct, frozen=True):
-    """Failures that are free for an account from one network, and for one address; and the longest delay after them."""
+    """What is free before one has to wait, and the longest that one has to.
+
+    Failures of an account from one network, or from one device that it knows; failures from one address; registrations
+    from one address, refused ones of names that are taken included. `address_in_flight` is how many attempts from one
+    address may be under way in this process.
+    """
 
     account_failures: int = 5
     address_failures: int = 100
+    registrations: int = 20
+    address_in_flight: int = 20
     longest: timedelta = timedelta(minutes=15)
 
 
@@ -35,25 +42,44 @@ class Throttling:
 
     def __init__(self, keyring: Keyring, policy: ThrottlePolicy) -> None:
         self._keyring = keyring
-        self._policy = policy
+        self.policy = policy
         self._made_at: datetime | None = None
         self._key = b""
 
-    def limits(self, account: str | None, address: str | None, now: datetime) -> tuple[Limit, ...]:
+    def limits(
+        self, account: str | None, address: str | None, now: datetime, device: str | None = None
+    ) -> tuple[Limit, ...]:
         """The throttles that an attempt counts against. `account` is anything that stands for one account.
 
-        This machine's own address has no throttle: everybody comes from there when a proxy stands in front.
+        A `device` that is known for the account has a throttle to itself: what others fail at is not counted there, and
+        its own failures nowhere else. This machine's own address has no throttle: everybody comes from there when a
+        proxy stands in front.
 
         Raises Unavailable when the key store cannot say, or has no room for the first key.
         """
+        policy = self.policy
+        if device is not None:
+            key = self._tag("device", f"{account}\x00{device}", now)
+            return (Limit(key, policy.account_failures, policy.longest),)
         limits = []
         if account is not None:
             key = self._tag("account", f"{account}\x00{network_of(address)}", now)
-            limits.append(Limit(key, self._policy.account_failures, self._policy.longest))
+            limits.append(Limit(key, policy.account_failures, policy.longest))
         if address is not None and not is_loopback(address):
+            # One good password must not pay for guesses at everybody else's.
             key = self._tag("address", one_address(address), now)
-            limits.append(Limit(key, self._policy.address_failures, self._policy.longest))
+            limits.append(Limit(key, policy.address_failures, policy.longest, outlives_success=True))
         return tuple(limits)
+
+    def registration_limits(self, address: str | None, now: datetime) -> tuple[Limit, ...]:
+        """The throttles that a registration counts against; this machine's own address has none here either.
+
+        Raises Unavailable as `limits`.
+        """
+        if address is None or is_loopback(address):
+            return ()
+        key = self._tag("registration", one_address(address), now)
+        return (Limit(key, self.policy.registrations, self.policy.longest, outlives_success=True),)
 
     def origin(self, address: str | None, now: datetime) -> str | None:
         """The tag by which the guests of one address are counted; this machine's own address counts as any other.

@@ -12,6 +12,7 @@ from typing import Final
 
 import structlog
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from service.doors.route_calls import V1, V2, Authenticate, Edition, Login, Logout, ProfileUpdate, Registration
 from service.doors.route_protocol import Account, NotARequest, Request, read
@@ -141,13 +142,16 @@ class Conversation:
                 self._in_use = True
                 return reply
             case Login():
-                opened = await self._gate.log_in(self._client, call.username, call.password, replaces=self._held)
+                client = replace(self._client, device=None if call.device_key is UNSET else call.device_key)
+                opened = await self._gate.log_in(client, call.username, call.password, replaces=self._held)
                 try:
                     self._hold(opened.principal)
                 except Unauthenticated:
                     # It was opened, and is over again; the connection holds none then.
                     self.leave()
-                return request.logged_in(opened.token, self._account(opened.principal))
+                # Who does not know of devices is told what the contract says, and no more.
+                device_key = UNSET if call.device_key is UNSET else opened.device
+                return request.logged_in(opened.token, self._account(opened.principal), device_key)
             case Registration():
                 await self._gate.register(
                     self._client, username=call.username, nickname=call.nickname, password=call.password

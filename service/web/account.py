@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from msgspec import UNSET
+from msgspec.structs import replace
 from quart import Response
 
 from events.catalogue import GUEST
@@ -81,8 +82,10 @@ class Account:
         The token is shown this once. What was wrong with a login that is refused is never told.
         """
         form = await body_of(asked.request, Login, self._body_bytes)
-        opened = await self._gate.log_in(asked.client, form.identifier, form.password)
-        return answer(Opened(opened.token, self._gate.lookups.view(opened.principal.user)), CREATED)
+        client = replace(asked.client, device=None if form.device_key is UNSET else form.device_key)
+        opened = await self._gate.log_in(client, form.identifier, form.password)
+        view = self._gate.lookups.view(opened.principal.user)
+        return answer(Opened(opened.token, view, opened.device), CREATED)
 
     async def who_am_i(self, asked: Asked) -> Response:
         """Tell who I am, and by which session."""

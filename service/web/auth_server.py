@@ -104,7 +104,9 @@ class AuthServer:
         given = read_login(asked.request.headers.getlist("Content-Type"), data)
         self._cookies.check()
         opened = await self._gate.log_in(asked.client, given.email, given.password, guest=guest)
-        return self._issued(opened.token, opened.principal)
+        response = self._issued(opened.token, opened.principal)
+        self._cookies.put_device(response, opened.device)
+        return response
 
     def _issued(self, token: str, holder: Holder) -> Response:
         response = answer(TokenIssued(token))

@@ -11,7 +11,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from events.catalogue import Level, Moment
 from service.errors import FieldError
-from service.fields import EmailAddress, Id, Identifier, NewPassword, Nickname, Secret, Token, Username
+from service.fields import DeviceKey, EmailAddress, Id, Identifier, NewPassword, Nickname, Secret, Token, Username
 from service.gate.lookups import UserView
 
 
@@ -32,6 +32,7 @@ class Login(Struct, frozen=True, forbid_unknown_fields=True):
 
     identifier: Identifier
     password: Secret
+    device_key: DeviceKey | UnsetType = UNSET
 
     def __repr__(self) -> str:
         return "Login(…)"
@@ -60,6 +61,7 @@ class Opened(Struct, frozen=True):
 
     token: Token
     user: UserView
+    device_key: DeviceKey
 
     def __repr__(self) -> str:
         return f"Opened(user={self.user.id})"

@@ -145,7 +145,8 @@ async def asked(request: Request, route: Route, gate: Gate, cookies: SessionCook
     """
     if route.sets_cookie:
         origins.check(request.headers, secure=request.scheme == "https")
-    client = client_of(route.door, _address(request), request.headers.get("User-Agent"))
+    device = cookies.device(request) if route.sets_cookie else None
+    client = client_of(route.door, _address(request), request.headers.get("User-Agent"), device)
     if route.needs is Needs.NOBODY:
         return Asked(request, client)
     known = _known(request, gate.lookups, cookies, origins)

@@ -20,7 +20,6 @@ from service.doors.react_auth import (
     read,
 )
 from service.errors import BadCredentials, Overloaded, Refused, Throttled, TooLarge, Unauthenticated, Unavailable
-from service.gate.attempts import Client
 from service.gate.gate import Gate
 from service.gate.lookups import Principal
 from service.guards.http1 import Refusal
@@ -70,27 +69,28 @@ class ReactAuth:
         if len(data) > self._body_bytes:
             raise TooLarge
         call = read(asked.request.headers.getlist("Content-Type"), data)
-        if isinstance(call, Authenticate):
-            token, principal = await self._log_in(asked.client, call)
-        else:
-            token, principal = await self._resume(asked)
-        user = msgspec.convert(self._gate.lookups.view(principal.user), Account, from_attributes=True)
-        response = answer_encoded(opened(token, user))
-        self._cookies.put(response, token, principal)
+        return await (self._log_in(asked, call) if isinstance(call, Authenticate) else self._resume(asked))
+
+    async def _log_in(self, asked: Asked, call: Authenticate) -> Response:
+        self._cookies.check()
+        logged_in = await self._gate.log_in(asked.client, call.username, call.password)
+        response = self._opened(logged_in.token, logged_in.principal)
+        self._cookies.put_device(response, logged_in.device)
         return response
 
-    async def _log_in(self, client: Client, call: Authenticate) -> tuple[str, Principal]:
-        self._cookies.check()
-        logged_in = await self._gate.log_in(client, call.username, call.password)
-        return logged_in.token, logged_in.principal
-
-    async def _resume(self, asked: Asked) -> tuple[str, Principal]:
+    async def _resume(self, asked: Asked) -> Response:
         known = by_cookie(asked.request, self._gate.lookups, self._cookies)
         # A guest's cookie is the auth-server door's; here it is no session, and stays what it is.
         if not isinstance(known.holder, Principal):
             raise Unauthenticated
         await self._gate.seen(asked.client, known.holder)
-        return known.token, known.holder
+        return self._opened(known.token, known.holder)
+
+    def _opened(self, token: str, principal: Principal) -> Response:
+        user = msgspec.convert(self._gate.lookups.view(principal.user), Account, from_attributes=True)
+        response = answer_encoded(opened(token, user))
+        self._cookies.put(response, token, principal)
+        return response
 
 
 def unheard(refusal: Refusal) -> bytes:

@@ -66,7 +66,7 @@ def test_a_life(service: Running) -> None:
     assert answer.status_code == 201
     assert answer.headers["Cache-Control"] == "no-store"
     body = answer.json()
-    assert body.keys() == {"token", "user"}
+    assert body.keys() == {"token", "user", "device_key"}
     number, _, secret = body["token"].partition("|")
     assert number.isdigit()
     assert len(secret) == 40

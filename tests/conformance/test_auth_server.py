@@ -51,7 +51,8 @@ def issued(answer: httpx.Response) -> tuple[str, str]:
     assert answer.json().keys() == {"at"}
     token = answer.json()["at"]
     assert TOKEN.fullmatch(token)
-    [set_cookie] = answer.headers.get_list("Set-Cookie")
+    set_cookie, *device = answer.headers.get_list("Set-Cookie")
+    assert [one.partition("=")[0] for one in device] in ([], [f"{COOKIE}-device"])
     value, *attributes = set_cookie.split("; ")
     name, _, value = value.partition("=")
     assert name == COOKIE

@@ -28,8 +28,12 @@ def ask(
 
 
 def cookie_in(answer: httpx.Response, name: str = NAME, *, secure: bool = True) -> tuple[str, int]:
-    """The value and the seconds of the one cookie that the answer sets, as it has to be written."""
-    [told] = answer.headers.get_list("Set-Cookie")
+    """The value and the seconds of the session's cookie that the answer sets, as it has to be written.
+
+    Behind it a login sets the device's, and nothing else does.
+    """
+    told, *device = answer.headers.get_list("Set-Cookie")
+    assert [one.partition("=")[0] for one in device] in ([], [f"{name}-device"])
     found = SET.fullmatch(told)
     assert found is not None, told
     assert (found[1], found[4]) == (name, "Secure; " if secure else None)

@@ -90,7 +90,8 @@ def opened(answer: httpx.Response, person: dict[str, Any]) -> tuple[str, str]:
     for name in USER_FIELDS[5:]:
         assert TIMESTAMP.fullmatch(user[name]), user[name]
         assert timedelta(0) <= datetime.now(UTC) - datetime.fromisoformat(user[name]) < timedelta(minutes=10)
-    (cookie,) = answer.headers.get_list("Set-Cookie")
+    cookie, *device = answer.headers.get_list("Set-Cookie")
+    assert [one.partition("=")[0] for one in device] in ([], [f"{COOKIE}-device"])
     value, *attributes = cookie.split("; ")
     name, _, sealed = value.partition("=")
     assert name == COOKIE

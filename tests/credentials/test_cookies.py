@@ -19,7 +19,8 @@ from events.keys import Keyring, KeyStore, MasterKey, ServiceKey
 from events.keys_sqlite import SQLiteKeyStore
 from events.memory import MemoryKeyStore
 from events.recorded import EPOCH
-from service.credentials.cookies import LONGEST, CookieClaims, Cookies
+from service.credentials.cookies import CookieClaims, Cookies
+from service.credentials.rotating_seal import LONGEST
 from service.errors import InternalError, Unavailable
 from tests.house import Clock
 

@@ -3,7 +3,7 @@
 import re
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -89,19 +89,19 @@ class Caller:
         self.scope = trio.CancelScope()
         self.over = trio.Event()
 
-    async def hash(self, passwords: Passwords, password: str, account: Hashable) -> None:
+    async def hash(self, passwords: Passwords, password: str) -> None:
         with self.scope:
             try:
-                self.result = await passwords.hash(password, account)
+                self.result = await passwords.hash(password)
             except Refused as refusal:
                 self.refusal = refusal
         self.over.set()
 
 
-async def ask(nursery: trio.Nursery, passwords: Passwords, password: str, account: Hashable = None) -> Caller:
+async def ask(nursery: trio.Nursery, passwords: Passwords, password: str) -> Caller:
     """Let one more caller ask, and return once it waits or was answered."""
     caller = Caller()
-    nursery.start_soon(caller.hash, passwords, password, account)
+    nursery.start_soon(caller.hash, passwords, password)
     await wait_all_tasks_blocked()
     return caller
 
@@ -110,8 +110,8 @@ async def test_a_password_matches_its_hash_and_no_other() -> None:
     passwords = Passwords(CHEAP)
     async with running(passwords):
         encoded = await passwords.hash("correct horse")
-        assert await passwords.verify(encoded, "correct horse", "ann") == Verified(matches=True)
-        assert await passwords.verify(encoded, "correct horse ", "ann") == Verified(matches=False)
+        assert await passwords.verify(encoded, "correct horse") == Verified(matches=True)
+        assert await passwords.verify(encoded, "correct horse ") == Verified(matches=False)
         assert await passwords.hash("correct horse") != encoded
 
 
@@ -210,26 +210,6 @@ async def test_as_many_at_a_time_as_there_are_workers() -> None:
     assert passwords.gauges.shown[-1] == (0, 0)
 
 
-async def test_one_at_a_time_for_each_account_in_order_of_arrival() -> None:
-    passwords = HeldPasswords(workers=3)
-    async with running(passwords) as callers:
-        first = await ask(callers, passwords, "ann 1", "ann")
-        second = await ask(callers, passwords, "ann 2", "ann")
-        third = await ask(callers, passwords, "ann 3", "ann")
-        await ask(callers, passwords, "bob 1", "bob")
-        assert set(await passwords.until_begun(2)) == {"ann 1", "bob 1"}
-        passwords.finish("ann 1")
-        await first.over.wait()
-        assert (await passwords.until_begun(3))[2] == "ann 2"
-        passwords.finish("ann 2")
-        await second.over.wait()
-        passwords.finish("ann 3")
-        passwords.finish("bob 1")
-        await third.over.wait()
-    assert passwords.begun[2:] == ["ann 2", "ann 3"]
-    assert passwords._turns == {}
-
-
 async def test_more_than_the_longest_wait_is_refused_with_a_time_to_come_back() -> None:
     passwords = HeldPasswords(workers=2, longest_wait=2.0)
     async with running(passwords) as callers:
@@ -250,21 +230,6 @@ async def test_more_than_the_longest_wait_is_refused_with_a_time_to_come_back() 
     assert "one too many" not in passwords.begun
 
 
-async def test_one_account_cannot_make_the_others_wait() -> None:
-    passwords = HeldPasswords(workers=2, longest_wait=2.0)
-    async with running(passwords) as callers:
-        for number in range(3):
-            assert (await ask(callers, passwords, f"ann {number}", "ann")).refusal is None
-        assert isinstance((await ask(callers, passwords, "ann 3", "ann")).refusal, Overloaded)
-        bob = await ask(callers, passwords, "bob", "bob")
-        await passwords.until_begun(2)
-        passwords.finish("bob")
-        await bob.over.wait()
-        assert bob.result == "hash of bob"
-        for number in range(3):
-            passwords.finish(f"ann {number}")
-
-
 async def test_who_leaves_while_waiting_costs_no_hash() -> None:
     passwords = HeldPasswords()
     async with running(passwords) as callers:
@@ -281,55 +246,6 @@ async def test_who_leaves_while_waiting_costs_no_hash() -> None:
     assert passwords.begun == ["first", "staying"]
 
 
-async def test_who_leaves_the_line_of_an_account_makes_room() -> None:
-    passwords = HeldPasswords(workers=2)
-    async with running(passwords) as callers:
-        await ask(callers, passwords, "ann 1", "ann")
-        leaving = await ask(callers, passwords, "ann 2", "ann")
-        staying = await ask(callers, passwords, "ann 3", "ann")
-        leaving.scope.cancel()
-        await leaving.over.wait()
-        assert passwords.gauges.shown[-1] == (1, 1)
-        passwords.finish("ann 1")
-        passwords.finish("ann 3")
-        await staying.over.wait()
-    assert passwords.begun == ["ann 1", "ann 3"]
-    assert passwords._turns == {}
-
-
-async def test_who_leaves_before_a_worker_came_gives_the_turn_to_the_next() -> None:
-    passwords = HeldPasswords()
-    async with running(passwords) as callers:
-        busy = await ask(callers, passwords, "busy")
-        await passwords.until_begun(1)
-        leaving = await ask(callers, passwords, "ann 1", "ann")
-        staying = await ask(callers, passwords, "ann 2", "ann")
-        leaving.scope.cancel()
-        await leaving.over.wait()
-        for name in ("busy", "ann 2"):
-            passwords.finish(name)
-        await busy.over.wait()
-        await staying.over.wait()
-    assert passwords.begun == ["busy", "ann 2"]
-
-
-async def test_who_leaves_during_a_hash_keeps_the_turn_until_it_is_done() -> None:
-    passwords = HeldPasswords(workers=2)
-    async with running(passwords) as callers:
-        leaving = await ask(callers, passwords, "ann 1", "ann")
-        await passwords.until_begun(1)
-        leaving.scope.cancel()
-        await leaving.over.wait()
-        following = await ask(callers, passwords, "ann 2", "ann")
-        # Otherwise one could have any number under way for one account by leaving again and again.
-        assert passwords.begun == ["ann 1"]
-        assert passwords.gauges.shown[-1] == (1, 1)
-        passwords.finish("ann 1")
-        passwords.finish("ann 2")
-        await following.over.wait()
-    assert following.result == "hash of ann 2"
-
-
 async def test_the_estimate_follows_what_was_measured() -> None:
     readings = iter([0.0, 0.5] * 50)
     passwords = Passwords(CHEAP, workers=1, clock=lambda: next(readings))
@@ -344,8 +260,22 @@ async def test_a_fault_reaches_its_caller_and_the_worker_lives_on() -> None:
     passwords = Passwords(CHEAP, workers=1)
     async with running(passwords):
         with pytest.raises(Unavailable):
-            await passwords.verify("broken", "correct horse", "ann")
-        assert (await passwords.verify(await passwords.hash("correct horse"), "correct horse", "ann")).matches
+            await passwords.verify("broken", "correct horse")
+        assert (await passwords.verify(await passwords.hash("correct horse"), "correct horse")).matches
+
+
+async def test_who_leaves_during_a_hash_is_told_of_it_all_the_same() -> None:
+    passwords = HeldPasswords()
+    async with running(passwords) as callers:
+        leaving = await ask(callers, passwords, "leaving")
+        await passwords.until_begun(1)
+        leaving.scope.cancel()
+        await wait_all_tasks_blocked()
+        # Otherwise a guess would count for nothing when whoever makes it leaves before the answer.
+        assert not leaving.over.is_set()
+        passwords.finish("leaving")
+        await leaving.over.wait()
+    assert leaving.result == "hash of leaving"
 
 
 async def test_when_the_workers_stop_those_who_wait_are_told() -> None:
@@ -353,18 +283,17 @@ async def test_when_the_workers_stop_those_who_wait_are_told() -> None:
     async with trio.open_nursery() as callers:
         async with trio.open_nursery() as workers:
             await workers.start(passwords.run)
-            begun = await ask(callers, passwords, "begun", "ann")
+            begun = await ask(callers, passwords, "begun")
             await passwords.until_begun(1)
-            queued = await ask(callers, passwords, "queued", "bob")
-            parked = await ask(callers, passwords, "parked", "ann")
+            queued = [await ask(callers, passwords, f"queued {number}") for number in range(2)]
             workers.cancel_scope.cancel()
             with trio.CancelScope(shield=True):
-                await queued.over.wait()
-                await parked.over.wait()
+                for caller in queued:
+                    await caller.over.wait()
             passwords.finish("begun")
         late = await ask(callers, passwords, "late")
     assert begun.result == "hash of begun"
-    assert all(isinstance(caller.refusal, Unavailable) for caller in (queued, parked, late))
+    assert all(isinstance(caller.refusal, Unavailable) for caller in (*queued, late))
     assert passwords.begun == ["begun"]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("passwords-")]
 

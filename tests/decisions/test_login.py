@@ -18,7 +18,7 @@ from events.catalogue import (
 from projections.throttles import Throttle
 from service.decisions.login import LogIn, RecordFailure
 from service.decisions.throttling import Limit
-from service.errors import BadCredentials, Stale
+from service.errors import BadCredentials, Stale, Throttled
 from tests.given import A_DAY, START, Given, given, on, opened, registered
 
 ADA = registered("ada")
@@ -30,7 +30,8 @@ LOGIN = LogIn(
 OPENED = SessionOpened(1, "e" * 64, START + timedelta(hours=2), "192.0.2.1", "agent/1")
 REPLACED = SessionClosed(1, "replaced")
 LIMIT = Limit("account:a", 2, timedelta(minutes=15))
-NETWORK = Limit("address:b", 100, timedelta(minutes=15))
+OTHER = Limit("account:other", 2, timedelta(minutes=15))
+NETWORK = Limit("address:b", 100, timedelta(minutes=15), outlives_success=True)
 
 
 def login(**changes: object) -> LogIn:
@@ -157,10 +158,25 @@ def test_a_success_clears_the_throttles_that_there_are() -> None:
     failed = LoginFailed("wrong_password", 1, (ThrottleStep("account:a", 1),))
     book = (
         given([ADA, on("user-1", failed)])
-        .when(login(clears=("account:a", "account:other")))
+        .when(login(limits=(LIMIT, OTHER, NETWORK)))
         .then([on("session", msgspec.structs.replace(OPENED, cleared=("account:a",)))])
     )
     assert book.documents("throttles") == {}
+
+
+def test_a_throttle_that_refuses_by_now_lets_no_password_in() -> None:
+    until = START + timedelta(seconds=1)
+    failed = on("user-1", LoginFailed("wrong_password", 1, (ThrottleStep("account:a", 2, until),)))
+    refusal = given([ADA, failed]).when(login(limits=(OTHER, LIMIT))).refused(Throttled)
+    assert refusal.retry_after == 2
+    given([ADA, failed, timedelta(seconds=1)]).when(login(limits=(LIMIT,))).then(
+        [
+            on(
+                "session",
+                msgspec.structs.replace(OPENED, expires_at=until + timedelta(hours=2), cleared=("account:a",)),
+            )
+        ]
+    )
 
 
 def failure(**changes: object) -> RecordFailure:

@@ -3,12 +3,14 @@
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
-from events.catalogue import PasswordChanged, ProfileChanged, SessionClosed, UserDeactivated
+from events.catalogue import LoginFailed, PasswordChanged, ProfileChanged, SessionClosed, ThrottleStep, UserDeactivated
 from projections.names import Name
 from service.decisions.profile import ChangeProfile, NewPassword, Renaming
-from service.errors import FieldError, InvalidFields, Stale, Unauthenticated
-from tests.given import A_DAY, TAGGER, Given, given, on, opened, registered, taking
+from service.decisions.throttling import Limit
+from service.errors import FieldError, InvalidFields, Stale, Throttled, Unauthenticated
+from tests.given import A_DAY, START, TAGGER, Given, given, on, opened, registered, taking
 
 ADA = registered("ada", email="ada@x.org")
 GRACE = registered("grace", email="grace@x.org")
@@ -188,3 +190,13 @@ def test_another_users_names_are_refused_by_their_fields() -> None:
         InvalidFields
     )
     assert [error.field for error in refusal.errors] == ["nickname"]
+
+
+def test_an_old_password_that_was_one_guess_too_many_changes_nothing() -> None:
+    limit = Limit("device:a", 2, timedelta(minutes=15))
+    failed = LoginFailed("wrong_password", 1, (ThrottleStep("device:a", 2, START + timedelta(seconds=2)),))
+    command = replace(change(nickname=LOVELACE, password=NEW_PASSWORD), limits=(limit,))
+    given([*LOGGED_IN, on("user-1", failed)]).when(command).refused(Throttled)
+    given([*LOGGED_IN, on("user-1", failed), timedelta(seconds=2)]).when(command).then(
+        [on("user-1", RENAMED), on("user-1", PasswordChanged("new hash"))]
+    )

@@ -1,13 +1,19 @@
 """Registering an account."""
 
-import pytest
+from datetime import timedelta
 
-from events.catalogue import ADMIN, USER, ProfileChanged, UserRegistered
+import pytest
+from msgspec.structs import replace
+
+from events.catalogue import ADMIN, USER, ProfileChanged, RegistrationRefused, ThrottleStep, UserRegistered
 from projections.names import Name
 from service.decisions.command import Reads
-from service.decisions.registration import Register, Taking
-from service.errors import FieldError, InvalidFields
-from tests.given import TAGGER, given, on, registered, taking
+from service.decisions.registration import RecordRegistrationRefused, Register, Taking
+from service.decisions.throttling import Limit
+from service.errors import FieldError, InvalidFields, Throttled
+from tests.given import START, TAGGER, given, on, registered, taking
+
+REGISTRATIONS = Limit("registration:a", 2, timedelta(minutes=15), outlives_success=True)
 
 
 def register(username: str, nickname: str, email: str | None = None) -> Register:
@@ -142,3 +148,31 @@ def test_it_reads_the_names_that_it_takes_and_nothing_else() -> None:
     names = Taking("a", "a", "t1"), Taking("b", "b", "t2"), Taking("c", "c", "t3")
     reads = Register(*names, "hash", USER).reads()
     assert reads == Reads(names=("t1", "t2", "t3"))
+
+
+def counted(failures: int, until: timedelta | None = None) -> tuple[ThrottleStep, ...]:
+    return (ThrottleStep("registration:a", failures, None if until is None else START + until),)
+
+
+def test_it_counts_against_the_address() -> None:
+    command = replace(register("ada", "The Countess"), limits=(REGISTRATIONS,))
+    event = UserRegistered("ada", "ada", "The Countess", "the countess", "hash", USER)
+    book = given([]).when(command).then([on("user", replace(event, throttles=counted(1)))])
+    assert book.documents("throttles")["registration:a"].failures == 1
+    given([replace(registered("grace"), throttles=counted(1))]).when(command).then(
+        [on("user", replace(event, throttles=counted(2, timedelta(seconds=1))))]
+    )
+
+
+def test_one_too_many_is_refused_whatever_names_it_wants() -> None:
+    told = [replace(registered("ada"), throttles=counted(2, timedelta(seconds=4)))]
+    for name in ("ada", "grace"):
+        refusal = given(told).when(replace(register(name, "somebody"), limits=(REGISTRATIONS,))).refused(Throttled)
+        assert refusal.retry_after == 5
+
+
+def test_a_name_found_taken_counts_likewise_and_says_nothing_of_the_name() -> None:
+    given([registered("ada"), RegistrationRefused(counted(1))]).when(RecordRegistrationRefused((REGISTRATIONS,))).then(
+        [on("service", RegistrationRefused(counted(2, timedelta(seconds=1))))]
+    )
+    given([registered("ada")]).when(RecordRegistrationRefused(())).then([])

@@ -14,6 +14,7 @@ from events.errors import DurabilityError
 from service.batch import BatchRunner
 from service.book import Book, open_book
 from service.credentials.cookies import CookieClaims, Cookies
+from service.credentials.devices import Devices
 from service.credentials.signing_keys import SigningKeys
 from service.errors import Unavailable
 from service.gate.throttling import ThrottlePolicy, Throttling
@@ -64,7 +65,13 @@ async def test_a_key_whose_sync_fails_ends_the_service_and_is_not_tried_again(
     disk.failing = failing
     with pytest.raises(DurabilityError), trio.fail_after(60):
         await Housekeeping(
-            book, writer, throttling, Cookies(book.keyring), signing_keys(book), lambda: NOON + age
+            book,
+            writer,
+            throttling,
+            Cookies(book.keyring),
+            Devices(book.keyring),
+            signing_keys(book),
+            lambda: NOON + age,
         ).run()
     assert len(failed) == 1
 
@@ -97,7 +104,9 @@ async def test_a_key_of_cookies_whose_sync_fails_ends_the_service_too(
             with pytest.raises(Unavailable):
                 cookies.seal(CookieClaims("1|a", 1, 0))
     with pytest.raises(DurabilityError), trio.fail_after(60):
-        await Housekeeping(book, writer, throttling, cookies, signing_keys(book), lambda: NOON).run()
+        await Housekeeping(
+            book, writer, throttling, cookies, Devices(book.keyring), signing_keys(book), lambda: NOON
+        ).run()
     assert len(failed) == 1
 
     disk.failing = lambda _: None
@@ -127,7 +136,12 @@ async def test_a_signing_key_whose_sync_fails_ends_the_service_too(
     address = laid_out({}, tmp_path / "store")
     book = open_book(address, create=True, vfs=disk.name)
     writer = Writer(lambda: BatchRunner(open_book(address)), batch_size=1, most_waiting=1, observer=lambda _: None)
-    throttling, cookies, keys = Throttling(book.keyring, ThrottlePolicy()), Cookies(book.keyring), signing_keys(book)
+    throttling, cookies, devices, keys = (
+        Throttling(book.keyring, ThrottlePolicy()),
+        Cookies(book.keyring),
+        Devices(book.keyring),
+        signing_keys(book),
+    )
     failed: list[Act] = []
 
     def failing(act: Act) -> int | None:
@@ -138,12 +152,13 @@ async def test_a_signing_key_whose_sync_fails_ends_the_service_too(
 
     throttling.rotate(NOON)
     cookies.rotate(NOON)
+    devices.seal.rotate(NOON)
     disk.failing = failing
     for _ in range(3):
         with pytest.raises(Unavailable):
             keys.signing()
     with pytest.raises(DurabilityError), trio.fail_after(60):
-        await Housekeeping(book, writer, throttling, cookies, keys, lambda: NOON).run()
+        await Housekeeping(book, writer, throttling, cookies, devices, keys, lambda: NOON).run()
     assert len(failed) == 1
 
     disk.failing = lambda _: None

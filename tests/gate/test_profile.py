@@ -91,8 +91,8 @@ async def test_a_wrong_old_password_is_a_failure_like_any_other(tmp_path: Path) 
         assert [one.reason for one in visitor.events(LoginFailed)] == ["wrong_password"] * 5
         with pytest.raises(Throttled):
             await change(old_password=PASSWORD, new_password=ANOTHER)
-        with pytest.raises(Throttled):
-            await visitor.log_in()
+        # Whoever holds a session is at a device of their own: what is guessed there keeps nobody else out.
+        await visitor.log_in()
         # All of it or nothing: the nickname stayed too.
         assert visitor.told(ProfileChanged) == []
 

@@ -10,6 +10,7 @@ import pytest
 from events.catalogue import UserRegistered
 from service.errors import InvalidFields, RegistrationClosed
 from service.gate.gate import GateSettings
+from service.gate.throttling import ThrottlePolicy
 from tests.gate.visiting import all_at_once, fields, visiting
 
 
@@ -67,7 +68,8 @@ async def test_where_registration_is_closed_nothing_of_what_was_typed_is_looked_
 
 
 async def test_of_fifty_who_want_one_name_at_once_one_has_it(tmp_path: Path) -> None:
-    async with visiting(tmp_path) as visitor:
+    policy = ThrottlePolicy(registrations=50, address_in_flight=50)
+    async with visiting(tmp_path, policy=policy) as visitor:
         outcomes = await all_at_once(
             *[partial(visitor.register, ("alma", "ALMA")[n % 2], nickname=f"nick {n}") for n in range(50)]
         )
@@ -76,5 +78,5 @@ async def test_of_fifty_who_want_one_name_at_once_one_has_it(tmp_path: Path) -> 
         assert won == [1]
         assert len(lost) == 49
         assert {error.field for one in lost for error in one.errors} == {"username"}
-        assert len(visitor.told()) == 1
+        assert len(visitor.told(UserRegistered)) == 1
         assert visitor.house.book.read_models.states()["users"].documents == 1

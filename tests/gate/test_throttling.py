@@ -142,7 +142,7 @@ async def test_without_an_address_only_the_account_counts(tmp_path: Path) -> Non
         with pytest.raises(Throttled):
             await visitor.log_in(client=nowhere)
         await visitor.fail(1, "grace", client=nowhere)
-        assert [one.partition(":")[0] for one in _throttle_keys(visitor)] == ["account", "account"]
+        assert [one.partition(":")[0] for one in _throttle_keys(visitor)] == ["account", "account", "registration"]
 
 
 def _throttle_keys(visitor: Visitor) -> list[str]:

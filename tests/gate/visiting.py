@@ -108,8 +108,8 @@ def meddle(visitor: Visitor, command: Callable[[], Command], times: int = 1) -> 
     verify = visitor.gate._passwords.verify
     verified: list[Verified] = []
 
-    async def verify_and_meddle(encoded: str | None, password: str, account: Any) -> Verified:
-        outcome = await verify(encoded, password, account)
+    async def verify_and_meddle(encoded: str | None, password: str) -> Verified:
+        outcome = await verify(encoded, password)
         verified.append(outcome)
         if len(verified) <= times:
             await visitor.order(command())

@@ -62,7 +62,7 @@ from service.decisions.command import Command, Proposed
 from service.decisions.guests import CreateGuest
 from service.decisions.login import LogIn, RecordFailure
 from service.decisions.profile import ChangeProfile, NewPassword, Renaming
-from service.decisions.registration import Register, Taking
+from service.decisions.registration import RecordRegistrationRefused, Register, Taking
 from service.decisions.sessions import EndOtherSessions, EndOwnSession, EndSession, ExpireSessions, SeeSession
 from service.decisions.throttling import ForgetThrottles, Limit, NoteThrottled
 from service.errors import InternalError, InvalidFields, Refused, Unavailable
@@ -75,6 +75,7 @@ MOST_SESSIONS: Final = 3
 MOST_GUESTS: Final = 1
 LIFETIME: Final = timedelta(hours=1)
 NOBODY: Final = 1_000_000
+REGISTRATIONS: Final = Limit("registration:0", 3, timedelta(minutes=1), outlives_success=True)
 SKEW: Final = timedelta(seconds=5)
 COMMITS_FAIL: Final = "commits fail"
 # A fold that is done as the command is decided, and one that is left for the end of the batch.
@@ -114,7 +115,20 @@ def kind(make: Made) -> Made:
 def register(book: BookMachine, asked: Asked) -> Command:
     email = book.taking("email", asked.how) if asked.how % 2 else None
     level: Level = ADMIN if asked.who % 3 == 0 else USER
-    return Register(book.taking("username", asked.who), book.taking("nickname", asked.what), email, "hash", level)
+    return Register(
+        book.taking("username", asked.who), book.taking("nickname", asked.what), email, "hash", level,
+        limits=() if asked.how else (REGISTRATIONS,),
+    )  # fmt: skip
+
+
+@kind
+def want_what_is_taken(book: BookMachine, asked: Asked) -> Command:
+    return RecordRegistrationRefused((REGISTRATIONS,)[: asked.how])
+
+
+def throttles(asked: Asked) -> tuple[Limit, ...]:
+    account = Limit(f"account:{asked.what % 2}", 2, timedelta(minutes=1))
+    return account, Limit("address:0", 4, timedelta(minutes=1), outlives_success=True)
 
 
 @kind
@@ -128,7 +142,7 @@ def log_in(book: BookMachine, asked: Asked) -> Command:
         most_sessions=MOST_SESSIONS,
         replaces=held.id if held and asked.how % 3 == 0 else None,
         rehashed="hash, stronger" if asked.how == 1 else None,
-        clears=("account:0", f"account:{asked.what % 2}"),
+        limits=throttles(asked),
         agent=NAMES[0],
         guest=None if asked.how != 4 else held.id if held else NOBODY,
     )
@@ -162,7 +176,7 @@ def end_others(book: BookMachine, asked: Asked) -> Command:
 @kind
 def fail(book: BookMachine, asked: Asked) -> Command:
     user = book.user(asked.who)
-    limits = Limit(f"account:{asked.what % 2}", 2, timedelta(minutes=1)), Limit("address:0", 4, timedelta(minutes=1))
+    limits = throttles(asked)
     reason = "wrong_password" if user else "unknown_account"
     return RecordFailure(reason, user.id if user else None, limits[: asked.how % 3], agent=NAMES[1])  # type: ignore[arg-type]  # the words are FailureReasons
 

@@ -79,7 +79,7 @@ async def test_a_login_gives_a_token_and_the_account(tmp_path: Path, identifier:
             "created_at": "2026-11-21T12:00:00Z",
             "last_contact": "2026-11-21T12:00:00Z",
         }
-        assert body == {"token": body["token"], "user": user}
+        assert body == {"token": body["token"], "user": user, "device_key": body["device_key"]}
         answer = await doors.get("/api/session", body["token"])
         session = {
             "id": 2,

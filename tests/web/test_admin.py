@@ -250,6 +250,7 @@ async def test_an_event_is_shown_with_its_own_fields_opened(tmp_path: Path) -> N
             "email_prepared": "alice@example.org",
             "address": "127.0.0.1",
             "agent": "test client",
+            "throttles": [],
         }
 
 

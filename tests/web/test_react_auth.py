@@ -65,7 +65,8 @@ def opened(answer: httpx.Response) -> tuple[str, str]:
     assert list(answer.json()) == ["success", "session", "user"]
     assert answer.json()["success"] is True
     assert "Retry-After" not in answer.headers
-    (cookie,) = answer.headers.get_list("Set-Cookie")
+    cookie, *device = answer.headers.get_list("Set-Cookie")
+    assert [one.partition("=")[0] for one in device] in ([], [f"{COOKIE}-device"])
     value, *attributes = cookie.split("; ")
     assert {"Secure", "HttpOnly", "SameSite=Lax", "Path=/"} < set(attributes)
     assert value.startswith(f"{COOKIE}=")

@@ -38,7 +38,10 @@ HEADERS: Final[dict[str, dict[str, Any]]] = {
     "Allow": {"description": "The methods that the address takes.", "schema": {"type": "string"}},
     "ETag": {"description": "Stands for the bytes of the answer.", "schema": {"type": "string"}},
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}},
-    "Set-Cookie": {"description": "The session's cookie, set or removed.", "schema": {"type": "string"}},
+    "Set-Cookie": {
+        "description": "The session's cookie, set or removed; a second one that a login sets is the device's.",
+        "schema": {"type": "string"},
+    },
     "WWW-Authenticate": {"description": "What to show: RFC 6750, section 3.", "schema": {"type": "string"}},
     "X-Session-Id": {"description": "The session's id.", "schema": {"type": "string", "pattern": "^[0-9]+$"}},
     "X-User-Id": {"description": "The account's id.", "schema": {"type": "string", "pattern": "^[0-9]+$"}},
