@@ -14,6 +14,7 @@ from precis_i18n import get_profile
 
 from service.credentials.common_passwords import common_passwords
 from service.credentials.opaque import LONGEST_RUN_OF_MARKS, NotOpaqueError, opaque
+from service.credentials.own_words import left_without
 from service.credentials.reserved_names import RESERVED_NAMES
 from service.errors import FieldError, InvalidFields
 
@@ -36,6 +37,8 @@ USERNAME_LENGTHS: Final = (4, 32)
 NICKNAME_LENGTHS: Final = (2, 32)
 LONGEST_EMAIL: Final = 254
 SHORTEST_PASSWORD: Final = 8
+LONGEST_OF_OWN_WORDS: Final = 4 * LONGEST_EMAIL
+"""Longer passwords are not looked through for their owner's words."""
 
 _USERNAME: Final = get_profile("UsernameCaseMapped")
 _NICKNAME: Final = get_profile("NicknameCaseMapped:CaseFold")
@@ -142,7 +145,8 @@ def prepare_password(
 ) -> str:
     """Return the password as PRECIS OpaqueString, at least 8 code points, whole: there is no upper limit.
 
-    `field` is the name that an error carries; `own` are the person's names and address, which are no password.
+    `field` is the name that an error carries; `own` are the person's names and address: apart from their words, it has
+    to be long enough.
 
     Raises:
         InvalidFields: it breaks its rule, or is among the common ones that the rules hold.
@@ -153,10 +157,11 @@ def prepare_password(
         raise InvalidFields(FieldError(field, _NOT_OPAQUE[refusal.reason])) from None
     if len(prepared) < SHORTEST_PASSWORD:
         raise InvalidFields(FieldError(field, f"A password has at least {SHORTEST_PASSWORD} characters."))
-    if len(prepared) <= 4 * LONGEST_EMAIL and _fold(prepared) in {
-        form for name in own for form in (name.compared, _fold(name.typed))
-    }:
-        raise InvalidFields(FieldError(field, "The password is the same as a name or address of yours."))
+    if len(prepared) <= LONGEST_OF_OWN_WORDS:
+        folded = _fold(prepared)
+        left = left_without(folded, (form for name in own for form in (name.compared, _fold(name.typed))))
+        if left != folded and len(left) < SHORTEST_PASSWORD:
+            raise InvalidFields(FieldError(field, _OF_OWN_WORDS))
     if prepared.casefold() in rules.common_passwords:
         raise InvalidFields(FieldError(field, "This password is among the most common ones; please choose another."))
     return prepared
@@ -220,6 +225,10 @@ def prepare_password_for_check(text: str) -> str:
 _NOTHING: Final = Prepared("", "")
 _NO_RULES: Final = IdentifierRules()
 _ORDER: Final = ("username", "nickname", "password", "email")
+_OF_OWN_WORDS: Final = (
+    "Apart from names and addresses of yours, and the name of this service, a password has at least"
+    f" {SHORTEST_PASSWORD} characters."
+)
 _NOT_OPAQUE: Final = {
     "empty": f"A password has at least {SHORTEST_PASSWORD} characters.",
     "disallowed": "The password holds a character that no keyboard types: a control or unassigned one.",

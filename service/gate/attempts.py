@@ -2,8 +2,8 @@
 
 What is under way counts as well as what has failed. An account has one attempt at a time evaluated, and the next one
 sees what came of it; an address has a few. So attempts that come all at once get no more guesses than attempts that
-come one after the other. That is said of one process: N of them on one store may evaluate N - 1 more in all, of which
-nothing is told.
+come one after the other. That is said of one process: each time that a throttle lets somebody pass, N of them on one
+store may evaluate N - 1 more, of which nothing is told.
 """
 
 from __future__ import annotations

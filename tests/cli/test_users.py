@@ -61,7 +61,7 @@ def test_a_common_password_and_ones_own_name_are_refused(gatebook: Gatebook) -> 
     assert (common.code, "most common" in common.err) == (1, True)
     gatebook.add("constance")
     own = gatebook("users", "set-password", "constance", "--password-stdin", stdin=b"Constance\n")
-    assert (own.code, "name or address of yours" in own.err) == (1, True)
+    assert (own.code, "names and addresses of yours" in own.err) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -219,11 +219,48 @@ def test_common_passwords_may_be_allowed() -> None:
     assert prepare_password("password1", identifier_rules(common_passwords_refused=False)) == "password1"
 
 
-@pytest.mark.parametrize("password", ["AnneSmith", "annesmith", "The Anne Smith", "anne.smith@example.com"])
-def test_a_password_is_not_a_name_of_its_owner(password: str) -> None:
+@pytest.mark.parametrize(
+    "password",
+    [
+        "AnneSmith",
+        "annesmith",
+        "The Anne Smith",
+        "anne.smith@example.com",
+        "annesmith2026",
+        "2026!AnneSmith",
+        "annesmithannesmith",
+        "ANNE+smith",
+        "smith-example-1",
+        "Gatebook2026!",
+        "\uff21nneSmith99",
+    ],
+)
+def test_a_password_is_not_made_of_its_owners_words(password: str) -> None:
+    """ASVS 5.0: 6.2.11; NIST SP 800-63B, 3.1.1.2."""
     with pytest.raises(InvalidFields) as refusal:
         check_registration("annesmith", "The Anne  Smith", password, "Anne.Smith@example.com", OPEN)
-    assert sentences(refusal) == [("password", "The password is the same as a name or address of yours.")]
+    assert [error.field for error in refusal.value.errors] == ["password"]
+    assert "names and addresses of yours" in refusal.value.errors[0].message
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "annesmith" + "karenina",
+        "my anne in chains",
+        "the gates of dawn",
+        "exemplary-tides",
+        "annesmith " * 200,
+    ],
+)
+def test_words_of_ones_own_are_no_fault_where_there_is_enough_besides(password: str) -> None:
+    assert check_registration("annesmith", "The Anne  Smith", password, "Anne.Smith@example.com", OPEN).password
+
+
+def test_names_of_three_letters_are_in_too_many_words_to_count() -> None:
+    rules = identifier_rules(common_passwords_refused=False)
+    own = [Prepared("Ida", "ida")]
+    assert prepare_password("hidalgos", rules, own=own) == "hidalgos"
 
 
 def test_a_registration_has_its_forms() -> None:
