@@ -120,10 +120,17 @@ class Front:
         return token
 
     def cookie(self, name: str, answer: httpx.Response) -> str:
-        """The cookie of an answer becomes a canary: its end is enough to find it."""
-        value = answer.headers["Set-Cookie"].partition(";")[0].partition("=")[2]
+        """The session's cookie in an answer becomes a canary."""
+        return self.sealed(name, answer.headers.get_list("Set-Cookie")[0].partition(";")[0].partition("=")[2])
+
+    def device(self, name: str, answer: httpx.Response) -> str:
+        """The device's cookie, which stands behind it, becomes one too."""
+        return self.sealed(name, answer.headers.get_list("Set-Cookie")[1].partition(";")[0].partition("=")[2])
+
+    def sealed(self, name: str, value: str) -> str:
+        """Something sealed becomes a canary: its end is enough to find it."""
         self.canaries.add(name, value.rstrip("=")[-32:])
-        return str(value)
+        return value
 
     def _hear(self, to: str, answer: httpx.Response, content: bytes, may: Collection[str]) -> None:
         head = b"".join(b"%s: %s\n" % pair for pair in answer.headers.raw)

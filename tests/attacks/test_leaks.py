@@ -74,7 +74,7 @@ class Found(NamedTuple):
     @property
     def tokens(self) -> set[str]:
         """The canaries of which the book keeps a SHA-256: the tokens of sessions, of 238 bits of chance."""
-        return {name for name in self.canaries if "token" in name} - {"an access token"}
+        return {name for name in self.canaries if "token" in name and "device" not in name} - {"an access token"}
 
     def leaks(self, *places: Place, besides: Iterable[str] = (), hashed: Iterable[str] = ()) -> dict[str, list[str]]:
         """The canaries by place, but for those that may stand there."""

@@ -74,9 +74,11 @@ class Visit:
     def log_in(self, who: Visitor, name: str) -> str:
         """A session of that account; its token is called so."""
         form = {"identifier": who.username, "password": who.password}
+        device = f"the device of {name}"
         answer = self.front.ask(
-            "POST", "/api/session", headers=who.headers, json=form, may={*who.names, name}, status=201
+            "POST", "/api/session", headers=who.headers, json=form, may={*who.names, name, device}, status=201
         )
+        self.handed[device] = self.front.sealed(device, answer.json()["device_key"])
         self.handed[name] = self.front.token(name, answer.json()["token"])
         return self.handed[name]
 
@@ -113,11 +115,12 @@ class Visit:
         handed["a guest's cookie"] = self.front.cookie("a guest's cookie", answer)
         for form in ({"email": alice.email, "password": stranger.password}, {"email": stranger.email, "password": "x"}):
             ask("POST", "/api/login", headers=by, token=guest, data=form, status=422)
-        may = {"auth-server's token", "auth-server's cookie"}
+        may = {"auth-server's token", "auth-server's cookie", "auth-server's device"}
         form = {"email": alice.email, "password": alice.password}
         answer = ask("POST", "/api/login", headers=by, token=guest, data=form, may=may, status=200)
         handed["auth-server's token"] = self.front.token("auth-server's token", answer.json()["at"])
         handed["auth-server's cookie"] = self.front.cookie("auth-server's cookie", answer)
+        handed["auth-server's device"] = self.front.device("auth-server's device", answer)
 
         for form in (
             {"type": AUTHENTICATE, "username": alice.username, "password": stranger.password},
@@ -126,10 +129,11 @@ class Visit:
         ):
             ask("POST", "/react-auth", headers=by, data=form, status=200)
         form = {"type": AUTHENTICATE, "username": alice.username, "password": alice.password}
-        may = {*alice.names, "react-auth's token", "react-auth's cookie"}
+        may = {*alice.names, "react-auth's token", "react-auth's cookie", "react-auth's device"}
         answer = ask("POST", "/react-auth", headers=by, json=form, may=may, status=200)
         handed["react-auth's token"] = self.front.token("react-auth's token", answer.json()["session"])
         cookie = handed["react-auth's cookie"] = self.front.cookie("react-auth's cookie", answer)
+        handed["react-auth's device"] = self.front.device("react-auth's device", answer)
         may = {*alice.names, "react-auth's token", "a resume's cookie"}
         answer = ask("POST", "/react-auth", headers=by, cookie=cookie, data={"type": RESUME}, may=may, status=200)
         handed["a resume's cookie"] = self.front.cookie("a resume's cookie", answer)
