@@ -4,7 +4,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve test check lint bench crash lock clean
+.PHONY: help serve test check lint bench crash stuffing lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,7 +20,7 @@ INSTALL_LOCKED := $(PIP) install --require-hashes --requirement
 INSTALL_PROJECT := $(PIP) install --no-deps --no-build-isolation --editable .
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 serve: $(VENV)/.runtime ## Start the service (options: ARGS="--http 127.0.0.1:9000")
 	@exec $(BIN)/gatebook serve $(ARGS)
@@ -41,6 +41,9 @@ bench: $(VENV)/.test ## Measure, and print ratios (options: ARGS="…")
 
 crash: $(VENV)/.test ## Kill a busy service again and again, and look for what was lost (options: ARGS="--rounds 100 --seconds 5")
 	$(BIN)/python -m tests.durability.crashes $(ARGS)
+
+stuffing: $(VENV)/.test ## Guess passwords by the thousand, and look how many were evaluated (options: ARGS="--processes 2")
+	$(BIN)/python -m tests.attacks.stuffing $(ARGS)
 
 # The widest set is solved first and the others are held to it, so that a package has one version in all three.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
