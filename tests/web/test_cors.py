@@ -121,7 +121,7 @@ async def test_every_answer_says_that_it_is_no_page(tmp_path: Path) -> None:
             assert {
                 "cache-control": "no-store",
                 "x-content-type-options": "nosniff",
-                "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+                "content-security-policy": "default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
                 "cross-origin-resource-policy": "same-origin",
                 "referrer-policy": "no-referrer",
             }.items() <= dict(answer.headers).items(), path
