@@ -8,8 +8,9 @@ __all__ = ["is_loopback", "network_of", "one_address"]
 
 
 def one_address(address: str) -> str:
-    """What counts as one address: an IPv4 address, and the /64 of an IPv6 one, all of which is one customer's."""
-    return network_of(address) if isinstance(_parsed(address), IPv6Address) else str(_parsed(address) or address)
+    """What counts as one address: an IPv4 address, and the /64 of an IPv6 one, all of which is one household's."""
+    parsed = _parsed(address)
+    return _around(parsed, 64) if isinstance(parsed, IPv6Address) else str(parsed or address)
 
 
 def is_loopback(address: str) -> bool:
@@ -19,11 +20,18 @@ def is_loopback(address: str) -> bool:
 
 
 def network_of(address: str | None) -> str:
-    """The network that an address stands for: /24 for IPv4, /64 for IPv6; nothing where there is no IP address."""
+    """The network that an address stands for: /24 for IPv4, /48 for IPv6; nothing where there is no IP address.
+
+    A /48 is what one site is given (RFC 6177): whoever rents one has 65,536 networks of /64.
+    """
     parsed = _parsed(address)
     if parsed is None:
         return ""
-    return str(ip_network(f"{parsed}/{24 if parsed.version == 4 else 64}", strict=False))  # noqa: PLR2004 - IP versions
+    return _around(parsed, 48 if isinstance(parsed, IPv6Address) else 24)
+
+
+def _around(address: IPv4Address | IPv6Address, bits: int) -> str:
+    return str(ip_network(f"{address}/{bits}", strict=False))
 
 
 def _parsed(address: str | None) -> IPv4Address | IPv6Address | None:

@@ -29,6 +29,18 @@ async def test_the_addresses_of_one_ipv6_network_are_one_address(tmp_path: Path)
             await at.gate.log_in(Client("test", "2001:db8:0:1::1"), "somebody", WRONG)
 
 
+async def test_an_account_is_not_guessed_from_every_network_of_one_site(tmp_path: Path) -> None:
+    """CWE-307: a site has 65,536 networks of IPv6, and each of them would have its free guesses at one account."""
+    async with house(tmp_path, policy=ThrottlePolicy(account_failures=FREE)) as at:
+        for number in range(FREE):
+            with pytest.raises(BadCredentials):
+                await at.gate.log_in(Client("test", f"2001:db8:1:{number:x}::1"), "nobody", WRONG)
+        with pytest.raises(Throttled):
+            await at.gate.log_in(Client("test", "2001:db8:1:ffff::1"), "nobody", WRONG)
+        with pytest.raises(BadCredentials):
+            await at.gate.log_in(Client("test", "2001:db8:2::1"), "nobody", WRONG)
+
+
 async def test_an_ipv4_address_is_the_same_through_an_ipv6_socket_and_no_network(tmp_path: Path) -> None:
     async with house(tmp_path, policy=ThrottlePolicy(address_failures=1)) as at:
         with pytest.raises(BadCredentials):

@@ -156,7 +156,7 @@ def _throttle_keys(visitor: Visitor) -> list[str]:
         ("not an address", ""),
         ("192.0.2.200", "192.0.2.0/24"),
         ("::ffff:192.0.2.200", "192.0.2.0/24"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1::/48"),
     ],
 )
 def test_the_network_of_an_address(address: str | None, network: str) -> None:
