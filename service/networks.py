@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-__all__ = ["is_loopback", "network_of", "one_address"]
+__all__ = ["is_ipv6", "is_loopback", "network_of", "one_address"]
 
 
 def one_address(address: str) -> str:
@@ -17,6 +17,11 @@ def is_loopback(address: str) -> bool:
     """Whether the address is this machine's own."""
     parsed = _parsed(address)
     return parsed is not None and parsed.is_loopback
+
+
+def is_ipv6(address: str) -> bool:
+    """Whether it is an address of IPv6, and no IPv4 one in its clothes."""
+    return isinstance(_parsed(address), IPv6Address)
 
 
 def network_of(address: str | None) -> str:

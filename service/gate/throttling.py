@@ -16,10 +16,12 @@ from events.errors import StoreError
 from events.keys import Keyring
 from service.decisions.throttling import Limit
 from service.errors import Unavailable
-from service.networks import is_loopback, network_of, one_address
+from service.networks import is_ipv6, is_loopback, network_of, one_address
 
 KEY_NAME: Final = "throttles"
 KEY_LIFETIME: Final = timedelta(days=30)
+ADDRESSES_OF_A_SITE: Final = 10
+"""What one site of IPv6 (/48) may fail in all is as much as so many addresses (/64) may."""
 
 
 class ThrottlePolicy(Struct, frozen=True):
@@ -65,21 +67,14 @@ class Throttling:
         if account is not None:
             key = self._tag("account", f"{account}\x00{network_of(address)}", now)
             limits.append(Limit(key, policy.account_failures, policy.longest))
-        if address is not None and not is_loopback(address):
-            # One good password must not pay for guesses at everybody else's.
-            key = self._tag("address", one_address(address), now)
-            limits.append(Limit(key, policy.address_failures, policy.longest, outlives_success=True))
-        return tuple(limits)
+        return (*limits, *self._of_address("address", address, policy.address_failures, now))
 
     def registration_limits(self, address: str | None, now: datetime) -> tuple[Limit, ...]:
         """The throttles that a registration counts against; this machine's own address has none here either.
 
         Raises Unavailable as `limits`.
         """
-        if address is None or is_loopback(address):
-            return ()
-        key = self._tag("registration", one_address(address), now)
-        return (Limit(key, self.policy.registrations, self.policy.longest, outlives_success=True),)
+        return self._of_address("registration", address, self.policy.registrations, now)
 
     def origin(self, address: str | None, now: datetime) -> str | None:
         """The tag by which the guests of one address are counted; this machine's own address counts as any other.
@@ -92,6 +87,21 @@ class Throttling:
         """Makes the key where there is none yet, and replaces one that is 30 days old; says whether it replaced one."""
         self._keyring.service_key(KEY_NAME, now)
         return self._keyring.rotate_service_key(KEY_NAME, now, now - KEY_LIFETIME)
+
+    def _of_address(self, kind: str, address: str | None, free: int, now: datetime) -> tuple[Limit, ...]:
+        """What is counted by address, and of IPv6 by site too. A success never clears it.
+
+        One good password must not pay for guesses at everybody else's.
+        """
+        if address is None or is_loopback(address):
+            return ()
+        counted = {one_address(address): free}
+        if is_ipv6(address):
+            counted[network_of(address)] = free * ADDRESSES_OF_A_SITE
+        return tuple(
+            Limit(self._tag(kind, who, now), most, self.policy.longest, outlives_success=True)
+            for who, most in counted.items()
+        )
 
     def _tag(self, kind: str, what: str, now: datetime) -> str:
         # Read again once it may have been replaced, here or by another process on the same store.

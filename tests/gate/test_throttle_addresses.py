@@ -10,7 +10,7 @@ import pytest
 from service.book import memory_book
 from service.errors import BadCredentials, Throttled
 from service.gate.attempts import Client
-from service.gate.throttling import ThrottlePolicy, Throttling
+from service.gate.throttling import ADDRESSES_OF_A_SITE, ThrottlePolicy, Throttling
 from tests.house import house
 
 WRONG = "plover-Cistern-88-gravity"
@@ -39,6 +39,17 @@ async def test_an_account_is_not_guessed_from_every_network_of_one_site(tmp_path
             await at.gate.log_in(Client("test", "2001:db8:1:ffff::1"), "nobody", WRONG)
         with pytest.raises(BadCredentials):
             await at.gate.log_in(Client("test", "2001:db8:2::1"), "nobody", WRONG)
+
+
+async def test_a_site_has_the_guesses_of_ten_addresses_at_all_accounts(tmp_path: Path) -> None:
+    async with house(tmp_path, policy=ThrottlePolicy(address_failures=2)) as at:
+        for number in range(2 * ADDRESSES_OF_A_SITE):
+            with pytest.raises(BadCredentials):
+                await at.gate.log_in(Client("test", f"2001:db8:1:{number:x}::1"), f"nobody{number}", WRONG)
+        with pytest.raises(Throttled):
+            await at.gate.log_in(Client("test", "2001:db8:1:ffff::1"), "somebody", WRONG)
+        with pytest.raises(BadCredentials):
+            await at.gate.log_in(Client("test", "2001:db8:2::1"), "somebody", WRONG)
 
 
 async def test_an_ipv4_address_is_the_same_through_an_ipv6_socket_and_no_network(tmp_path: Path) -> None:
