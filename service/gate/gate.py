@@ -104,9 +104,9 @@ class Gate:
         taking = self.lookups.taking
         names = taking("username", forms.username), taking("nickname", forms.nickname)
         address = taking("email", forms.email) if forms.email else None
-        # A name that is taken is refused before the costly hash. The decision looks again.
         async with self._attempts.registration(client) as limits:
             try:
+                # Before the costly hash. The decision looks again.
                 self._refuse_taken(*names, address)
                 password_hash = await self._passwords.hash(forms.password)
                 command = Register(*names, address, password_hash, USER, client.address, client.agent, limits)
@@ -140,6 +140,8 @@ class Gate:
             device = None if user is None else self._device(client, user, replaces)
             turn = self._attempts.turn(client, account or identifier, throttled_as=account, device=device)
             async with turn as mine:
+                # As it is once the turn has come: whoever had it before may have changed the password.
+                user = None if user is None else self.lookups.user(user.id)
                 encoded = None if user is None else self.lookups.opened(user.password_hash)
                 verified = await self._passwords.verify(encoded, prepared)
                 # Failures at another process may have used up the free ones meanwhile: nothing is said then.

@@ -6,6 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import trio
+import trio.testing
 from msgspec.structs import replace
 
 from events.catalogue import LoginFailed, PasswordRehashed, SessionOpened
@@ -116,6 +118,18 @@ async def test_a_password_that_changes_meanwhile_is_verified_anew_and_refused(tm
         assert [one.matches for one in verified] == [True, False]
         assert visitor.told(SessionOpened) == []
         assert [one.reason for one in visitor.events(LoginFailed)] == ["wrong_password"]
+
+
+async def test_a_password_that_changed_while_the_turn_was_waited_for_is_the_one_that_counts(tmp_path: Path) -> None:
+    async with visiting(tmp_path) as visitor:
+        await visitor.register()
+        new_hash = await visitor.gate._passwords.hash(ANOTHER)
+        first = visitor.gate._attempts.turn(CLIENT, "user 1", throttled_as="user 1")
+        async with trio.open_nursery() as nursery, first:
+            nursery.start_soon(visitor.log_in, "alma", ANOTHER)
+            await trio.testing.wait_all_tasks_blocked()
+            await visitor.order(SetPassword(1, new_hash))
+        assert visitor.events(LoginFailed) == []
 
 
 async def test_a_password_that_is_set_anew_meanwhile_and_still_matches_logs_in(tmp_path: Path) -> None:
