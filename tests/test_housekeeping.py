@@ -241,6 +241,7 @@ async def test_the_keys_of_devices_are_destroyed_when_whoever_kept_something_of_
     clock = Clock(begins - timedelta(days=1))
     async with house(tmp_path, clock=clock) as at:
         assert await keeping(at).round() == Told()
+        assert names() == ["devices-692"]
         kept = (await log_in(at, "alice")).device
         clock.now = begins + timedelta(days=180, microseconds=-1)
         await keeping(at).round()

@@ -6,13 +6,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import trio
 
 from events.catalogue import LoginFailed
 from projections.catalogue import THROTTLES
 from service.errors import BadCredentials, Throttled
 from service.gate.attempts import Client
 from service.gate.throttling import ThrottlePolicy
-from tests.gate.visiting import PASSWORD, Visitor, all_at_once, visiting
+from tests.gate.visiting import CLIENT, PASSWORD, Visitor, all_at_once, visiting
 
 
 def at_device(device: str, address: str = "192.0.2.7") -> Client:
@@ -46,6 +47,27 @@ async def test_nor_is_the_owner_kept_out_by_what_others_did_from_the_same_addres
         with pytest.raises(Throttled):
             await visitor.log_in("another")
         assert visitor.lives(await visitor.log_in(client=at_device(device)))
+
+
+async def test_a_known_device_waits_for_no_attempt_of_others_at_its_account_or_from_its_address(tmp_path: Path) -> None:
+    async with visiting(tmp_path, policy=ThrottlePolicy(address_in_flight=1)) as visitor:
+        await visitor.register()
+        device = (await visitor.log_in()).device
+        async with visitor.gate._attempts.turn(CLIENT, "user 1", throttled_as="user 1"):
+            with trio.fail_after(10):
+                assert visitor.lives(await visitor.log_in(client=at_device(device)))
+
+
+async def test_each_account_of_a_device_has_its_own_guesses_there(tmp_path: Path) -> None:
+    async with visiting(tmp_path) as visitor:
+        await visitor.register()
+        await visitor.register("grace")
+        device = (await visitor.log_in()).device
+        client = at_device((await visitor.log_in("grace", client=at_device(device))).device)
+        await visitor.fail(5, "grace", client=client)
+        with pytest.raises(Throttled):
+            await visitor.log_in("grace", client=client)
+        assert visitor.lives(await visitor.log_in(client=client))
 
 
 async def test_a_known_device_has_no_more_guesses_than_a_stranger(tmp_path: Path) -> None:

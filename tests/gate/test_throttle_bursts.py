@@ -76,6 +76,39 @@ async def test_an_old_password_is_not_guessed_in_a_burst_either(tmp_path: Path) 
         assert visitor.told(PasswordChanged) == []
 
 
+async def test_an_old_password_that_was_right_one_failure_too_late_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with visiting(tmp_path, policy=POLICY) as visitor:
+        await visitor.register()
+        principal = (await visitor.log_in()).principal
+        limits = visitor.gate._attempts.limits(CLIENT, "user 1", f"session {principal.session.id}")
+        hash_new = visitor.gate._passwords.hash
+
+        async def hash_late(password: str) -> str:
+            for _ in range(FREE):
+                await visitor.order(RecordFailure("wrong_password", 1, limits))
+            return await hash_new(password)
+
+        monkeypatch.setattr(visitor.gate._passwords, "hash", hash_late)
+        with pytest.raises(Throttled):
+            await visitor.gate.change_profile(CLIENT, principal, old_password=PASSWORD, new_password=ANOTHER)
+        assert visitor.told(PasswordChanged) == []
+
+
+async def test_who_is_throttled_is_told_so_at_once_whoever_has_the_turn(tmp_path: Path) -> None:
+    async with visiting(tmp_path, policy=ThrottlePolicy(account_failures=1, address_in_flight=1)) as visitor:
+        await visitor.register()
+        async with visitor.gate._attempts.turn(CLIENT, "user 1", throttled_as="user 1"):
+            limits = visitor.gate._attempts.limits(CLIENT, "user 1", None)
+            await visitor.order(RecordFailure("wrong_password", 1, limits))
+            visitor.house.clock.pass_by(seconds=-9)
+            with trio.fail_after(10), pytest.raises(Throttled) as refusal:
+                await visitor.log_in()
+            # Until the throttle's window is over, and not only until the other attempt is.
+            assert refusal.value.retry_after > 9
+
+
 async def test_of_fifty_guesses_at_once_no_more_are_evaluated_than_are_free(tmp_path: Path) -> None:
     policy = ThrottlePolicy(account_failures=5, address_in_flight=50)
     async with visiting(tmp_path, policy=policy) as visitor:

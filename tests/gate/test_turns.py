@@ -83,6 +83,16 @@ async def test_who_leaves_the_line_makes_room() -> None:
     assert turns._locks == {}
 
 
+async def test_who_has_left_before_the_first_turn_leaves_nothing_behind() -> None:
+    turns = turns_of()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        async with turns.turn("ann"):
+            pytest.fail("somebody who has left had a turn")
+    assert turns._locks == {}
+    assert turns.waiting == 0
+
+
 async def test_whoever_fails_in_their_turn_gives_it_back() -> None:
     turns = turns_of()
     with pytest.raises(ZeroDivisionError):
