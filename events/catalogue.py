@@ -72,7 +72,7 @@ class UserRegistered(Struct, frozen=True, gc=False, omit_defaults=True, tag="use
     throttles: tuple[ThrottleStep, ...] = ()
 
 
-class RegistrationRefused(Struct, frozen=True, gc=False, tag="registration.refused"):
+class NameRefused(Struct, frozen=True, gc=False, tag="name.refused"):
     """Somebody wanted a name that is taken. What they typed is not recorded, only that it counts."""
 
     throttles: tuple[ThrottleStep, ...]
@@ -239,7 +239,7 @@ Event = (
     | GuestLinked
     | ProjectionRebuildAsked
     | KeyRotated
-    | RegistrationRefused
+    | NameRefused
 )
 
 EVENT_TYPES: Final[tuple[type[Struct], ...]] = get_args(Event)

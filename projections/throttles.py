@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from events.catalogue import (
     LoginFailed,
     LoginThrottled,
-    RegistrationRefused,
+    NameRefused,
     SessionOpened,
     ThrottlesForgotten,
     UserRegistered,
@@ -49,7 +49,7 @@ class Throttles:
     opened = False
     keyed_by_position = False
     handles: ClassVar[frozenset[type[Struct]]] = frozenset(
-        {LoginFailed, LoginThrottled, RegistrationRefused, SessionOpened, ThrottlesForgotten, UserRegistered}
+        {LoginFailed, LoginThrottled, NameRefused, SessionOpened, ThrottlesForgotten, UserRegistered}
     )
 
     def keys(self, recorded: Recorded) -> tuple[str, ...]:
@@ -58,7 +58,7 @@ class Throttles:
             # First, and almost always: a login that had nothing to clear.
             case SessionOpened(cleared=cleared):
                 return tuple(dict.fromkeys(cleared)) if cleared else ()
-            case LoginFailed(throttles=steps) | RegistrationRefused(throttles=steps) | UserRegistered(throttles=steps):
+            case LoginFailed(throttles=steps) | NameRefused(throttles=steps) | UserRegistered(throttles=steps):
                 return tuple(dict.fromkeys(step.key for step in steps))
             case LoginThrottled(key=key):
                 return (key,)
@@ -70,7 +70,7 @@ class Throttles:
     def evolve(self, key: str, doc: Throttle | None, recorded: Recorded) -> Throttle | None:
         """The throttle after the event."""
         match recorded.event:
-            case LoginFailed(throttles=steps) | RegistrationRefused(throttles=steps) | UserRegistered(throttles=steps):
+            case LoginFailed(throttles=steps) | NameRefused(throttles=steps) | UserRegistered(throttles=steps):
                 for step in steps:
                     if step.key == key:
                         doc = Throttle(step.failures, recorded.at, step.until, doc.noted if doc else None)

@@ -174,7 +174,7 @@ def test_every_wire_name_is_one_words_of_which_never_change() -> None:
         "guest.linked",
         "projection.rebuild_asked",
         "key.rotated",
-        "registration.refused",
+        "name.refused",
     ]
 
 

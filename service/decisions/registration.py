@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from events.catalogue import SERVICE_STREAM, Level, RegistrationRefused, UserRegistered
+from events.catalogue import SERVICE_STREAM, Level, NameRefused, UserRegistered
 from service.decisions.command import Proposed, Reads, State
 from service.decisions.throttling import Limit, heed, steps
 from service.errors import FieldError, InvalidFields
@@ -73,8 +73,8 @@ class Register(Struct, frozen=True):
         )
 
 
-class RecordRegistrationRefused(Struct, frozen=True):
-    """Counts that a registration was refused since a name was taken: so one learns of an account that is there."""
+class RecordNameTaken(Struct, frozen=True):
+    """Counts that somebody wanted a name that is taken: so one learns of an account that is there."""
 
     limits: tuple[Limit, ...]
 
@@ -85,4 +85,4 @@ class RecordRegistrationRefused(Struct, frozen=True):
     def decide(self, state: State) -> Sequence[Proposed]:
         """One event, or none where nothing counts it."""
         counted = steps(state, self.limits)
-        return (Proposed(SERVICE_STREAM, RegistrationRefused(counted)),) if counted else ()
+        return (Proposed(SERVICE_STREAM, NameRefused(counted)),) if counted else ()

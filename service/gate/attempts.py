@@ -21,9 +21,9 @@ from projections.users import User
 from service.batch import Clock
 from service.decisions.command import Command
 from service.decisions.login import RecordFailure
-from service.decisions.registration import RecordRegistrationRefused
+from service.decisions.registration import RecordNameTaken
 from service.decisions.throttling import Limit, NoteThrottled, refusing_until, seconds_until
-from service.errors import Throttled
+from service.errors import InvalidFields, Throttled
 from service.gate.lookups import Lookups
 from service.gate.throttling import Throttling
 from service.gate.turns import Turns
@@ -91,12 +91,20 @@ class Attempts:
                 yield turn
 
     @asynccontextmanager
-    async def registration(self, client: Client) -> AsyncIterator[tuple[Limit, ...]]:
-        """A registration under way, with the throttles that it counts against; raises Throttled as `turn` does."""
-        limits = self._throttling.registration_limits(client.address, self._clock())
+    async def naming(self, client: Client) -> AsyncIterator[tuple[Limit, ...]]:
+        """Names are wanted in the block, with the throttles that it counts against; raises Throttled as `turn` does.
+
+        An InvalidFields in it says that one is taken. That is written down: so one learns of an account that is there.
+        """
+        limits = self._throttling.naming_limits(client.address, self._clock())
         await self.heed(client, limits)
         with self._counted(client.address):
-            yield limits
+            try:
+                yield limits
+            except InvalidFields:
+                if limits:
+                    await self._record(RecordNameTaken(limits), client)
+                raise
 
     async def failed(self, client: Client, user: User | None, limits: tuple[Limit, ...], *, matched: bool) -> None:
         """Writes the failure down, before anybody is told of it, and also when nobody waits to be told any more."""
@@ -105,11 +113,6 @@ class Attempts:
             reason = "deactivated" if matched else "wrong_password"
         user_id = None if user is None else user.id
         await self._record(RecordFailure(reason, user_id, limits, client.address, client.agent), client)
-
-    async def name_was_taken(self, client: Client, limits: tuple[Limit, ...]) -> None:
-        """Writes down that somebody wanted a name that is taken, where that counts."""
-        if limits:
-            await self._record(RecordRegistrationRefused(limits), client)
 
     def limits(self, client: Client, account: str | None, device: str | None) -> tuple[Limit, ...]:
         """The throttles that an attempt counts against."""

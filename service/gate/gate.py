@@ -104,16 +104,12 @@ class Gate:
         taking = self.lookups.taking
         names = taking("username", forms.username), taking("nickname", forms.nickname)
         address = taking("email", forms.email) if forms.email else None
-        async with self._attempts.registration(client) as limits:
-            try:
-                # Before the costly hash. The decision looks again.
-                self._refuse_taken(*names, address)
-                password_hash = await self._passwords.hash(forms.password)
-                command = Register(*names, address, password_hash, USER, client.address, client.agent, limits)
-                recorded = await self._writer.submit(command, actor=ANONYMOUS, door=client.door)
-            except InvalidFields:
-                await self._attempts.name_was_taken(client, limits)
-                raise
+        async with self._attempts.naming(client) as limits:
+            # Before the costly hash. The decision looks again.
+            self._refuse_taken(*names, address)
+            password_hash = await self._passwords.hash(forms.password)
+            command = Register(*names, address, password_hash, USER, client.address, client.agent, limits)
+            recorded = await self._writer.submit(command, actor=ANONYMOUS, door=client.door)
         return recorded[0].position
 
     async def log_in(
@@ -206,7 +202,9 @@ class Gate:
                 self.lookups, self._rules, principal.user,
                 nickname=nickname, email=email, old_password=old_password, new_password=new_password,
             )  # fmt: skip
-            self._refuse_taken(form.nickname, form.email, but=principal.user.id)
+            if form.nickname or form.email:
+                async with self._attempts.naming(client):
+                    self._refuse_taken(form.nickname, form.email, but=principal.user.id)
             if form.old_password is None:
                 command = profile_command(self.lookups, principal, form)
             else:

@@ -69,8 +69,8 @@ class Throttling:
             limits.append(Limit(key, policy.account_failures, policy.longest))
         return (*limits, *self._of_address("address", address, policy.address_failures, now))
 
-    def registration_limits(self, address: str | None, now: datetime) -> tuple[Limit, ...]:
-        """The throttles that a registration counts against; this machine's own address has none here either.
+    def naming_limits(self, address: str | None, now: datetime) -> tuple[Limit, ...]:
+        """The throttles that count registrations, and names found taken; this machine has none here either.
 
         Raises Unavailable as `limits`.
         """

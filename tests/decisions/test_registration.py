@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from events.catalogue import ADMIN, USER, ProfileChanged, RegistrationRefused, ThrottleStep, UserRegistered
+from events.catalogue import ADMIN, USER, NameRefused, ProfileChanged, ThrottleStep, UserRegistered
 from projections.names import Name
 from service.decisions.command import Reads
-from service.decisions.registration import RecordRegistrationRefused, Register, Taking
+from service.decisions.registration import RecordNameTaken, Register, Taking
 from service.decisions.throttling import Limit
 from service.errors import FieldError, InvalidFields, Throttled
 from tests.given import START, TAGGER, given, on, registered, taking
@@ -172,7 +172,7 @@ def test_one_too_many_is_refused_whatever_names_it_wants() -> None:
 
 
 def test_a_name_found_taken_counts_likewise_and_says_nothing_of_the_name() -> None:
-    given([registered("ada"), RegistrationRefused(counted(1))]).when(RecordRegistrationRefused((REGISTRATIONS,))).then(
-        [on("service", RegistrationRefused(counted(2, timedelta(seconds=1))))]
+    given([registered("ada"), NameRefused(counted(1))]).when(RecordNameTaken((REGISTRATIONS,))).then(
+        [on("service", NameRefused(counted(2, timedelta(seconds=1))))]
     )
-    given([registered("ada")]).when(RecordRegistrationRefused(())).then([])
+    given([registered("ada")]).when(RecordNameTaken(())).then([])

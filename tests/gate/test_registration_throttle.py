@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from events.catalogue import LoginThrottled, RegistrationRefused, UserRegistered
+from events.catalogue import LoginThrottled, NameRefused, UserRegistered
 from service.errors import InvalidFields, Throttled
 from service.gate.attempts import Client
 from service.gate.throttling import ThrottlePolicy
@@ -46,8 +46,8 @@ async def test_names_that_are_taken_are_not_found_out_by_the_thousand_either(tmp
                 await take(visitor, "alma")
         with pytest.raises(Throttled):
             await take(visitor, "alma")
-        assert [(one.stream, one.actor) for one in visitor.told(RegistrationRefused)] == [("service", "anonymous")] * 2
-        assert [one.throttles[0].failures for one in visitor.events(RegistrationRefused)] == [2, 3]
+        assert [(one.stream, one.actor) for one in visitor.told(NameRefused)] == [("service", "anonymous")] * 2
+        assert [one.throttles[0].failures for one in visitor.events(NameRefused)] == [2, 3]
         # The book is not flooded by what is refused from then on.
         before = len(visitor.told())
         for _ in range(5):
@@ -55,6 +55,26 @@ async def test_names_that_are_taken_are_not_found_out_by_the_thousand_either(tmp
                 await take(visitor, "alma")
         assert len(visitor.told()) == before
         assert len(visitor.told(LoginThrottled)) == 1
+
+
+async def test_nor_by_whoever_has_an_account_already(tmp_path: Path) -> None:
+    """A change of one's own names tells of others' as much as a registration does."""
+    async with visiting(tmp_path, policy=POLICY) as visitor:
+        await take(visitor, "alma")
+        await take(visitor, "grace", Client("test", "198.51.100.9"))
+        principal = (await visitor.log_in()).principal
+        change = partial(visitor.gate.change_profile, CLIENT, principal)
+        for _ in range(2):
+            with pytest.raises(InvalidFields):
+                await change(nickname="grace the Great")
+        with pytest.raises(Throttled):
+            await change(nickname="grace the Great")
+        # What wants no name is not concerned, and a name that is free counts nothing.
+        await change(email=None)
+        visitor.house.clock.pass_by(seconds=1)
+        for number in range(9):
+            await change(nickname=f"alma the {number}.")
+        assert len(visitor.told(NameRefused)) == 2
 
 
 async def test_what_breaks_a_rule_is_not_counted(tmp_path: Path) -> None:
@@ -80,4 +100,4 @@ async def test_this_machine_is_not_counted(tmp_path: Path, address: str | None) 
             await take(visitor, f"local{number}", client)
         with pytest.raises(InvalidFields):
             await take(visitor, "local0", client)
-        assert visitor.told(RegistrationRefused) == []
+        assert visitor.told(NameRefused) == []

@@ -62,7 +62,7 @@ from service.decisions.command import Command, Proposed
 from service.decisions.guests import CreateGuest
 from service.decisions.login import LogIn, RecordFailure
 from service.decisions.profile import ChangeProfile, NewPassword, Renaming
-from service.decisions.registration import RecordRegistrationRefused, Register, Taking
+from service.decisions.registration import RecordNameTaken, Register, Taking
 from service.decisions.sessions import EndOtherSessions, EndOwnSession, EndSession, ExpireSessions, SeeSession
 from service.decisions.throttling import ForgetThrottles, Limit, NoteThrottled
 from service.errors import InternalError, InvalidFields, Refused, Unavailable
@@ -123,7 +123,7 @@ def register(book: BookMachine, asked: Asked) -> Command:
 
 @kind
 def want_what_is_taken(book: BookMachine, asked: Asked) -> Command:
-    return RecordRegistrationRefused((REGISTRATIONS,)[: asked.how])
+    return RecordNameTaken((REGISTRATIONS,)[: asked.how])
 
 
 def throttles(asked: Asked) -> tuple[Limit, ...]:
