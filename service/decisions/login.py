@@ -115,17 +115,22 @@ class LogIn(Struct, frozen=True):
 
 
 class RecordFailure(Struct, frozen=True):
-    """Writes down that a password was evaluated and nobody was let in."""
+    """Writes down that a password was evaluated and nobody was let in.
+
+    `stand_in` is an account that is read, and no more, where there is none: to write it down takes as long then.
+    """
 
     reason: FailureReason
     user_id: int | None
     limits: tuple[Limit, ...]
     address: str | None = None
     agent: str | None = None
+    stand_in: int | None = None
 
     def reads(self) -> Reads:
         """The throttles it counts against, and the account."""
-        users = () if self.user_id is None else (self.user_id,)
+        user_id = self.stand_in if self.user_id is None else self.user_id
+        users = () if user_id is None else (user_id,)
         return Reads(users=users, throttles=tuple(limit.key for limit in self.limits))
 
     def decide(self, state: State) -> Sequence[Proposed]:

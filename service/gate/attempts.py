@@ -106,13 +106,18 @@ class Attempts:
                     await self._record(RecordNameTaken(limits), client)
                 raise
 
-    async def failed(self, client: Client, user: User | None, limits: tuple[Limit, ...], *, matched: bool) -> None:
-        """Writes the failure down, before anybody is told of it, and also when nobody waits to be told any more."""
+    async def failed(
+        self, client: Client, user: User | None, limits: tuple[Limit, ...], *, matched: bool, evaluated: User | None
+    ) -> None:
+        """Writes the failure down, before anybody is told of it, and also when nobody waits to be told any more.
+
+        `evaluated` is whose hash was, the account's or one that stood in for it.
+        """
         reason: FailureReason = "unknown_account"
         if user is not None:
             reason = "deactivated" if matched else "wrong_password"
-        user_id = None if user is None else user.id
-        await self._record(RecordFailure(reason, user_id, limits, client.address, client.agent), client)
+        user_id, reads = (None if one is None else one.id for one in (user, evaluated))
+        await self._record(RecordFailure(reason, user_id, limits, client.address, client.agent, reads), client)
 
     def limits(self, client: Client, account: str | None, device: str | None) -> tuple[Limit, ...]:
         """The throttles that an attempt counts against."""

@@ -130,20 +130,22 @@ class Gate:
         tag = None if known is None else self.lookups.tag(known.kind, known.compared)
         prepared = prepare_password_for_check(password)
         for _ in range(ATTEMPTS):
-            user = self.lookups.account(tag)
+            user, evaluated = self.lookups.at_login(tag, identifier)
             # An account is throttled as one, whichever of its names is typed; a name of nobody is throttled likewise.
             account = tag if user is None else f"user {user.id}"
             device = None if user is None else self._device(client, user, replaces)
             turn = self._attempts.turn(client, account or identifier, throttled_as=account, device=device)
             async with turn as mine:
                 # As it is once the turn has come: whoever had it before may have changed the password.
-                user = None if user is None else self.lookups.user(user.id)
-                encoded = None if user is None else self.lookups.opened(user.password_hash)
+                evaluated = None if evaluated is None else self.lookups.user(evaluated.id)
+                user = None if user is None else evaluated
+                encoded = None if evaluated is None else self.lookups.opened(evaluated.password_hash)
                 verified = await self._passwords.verify(encoded, prepared)
                 # Failures at another process may have used up the free ones meanwhile: nothing is said then.
                 limits = await mine.admitted()
                 if user is None or not verified.matches or not user.active:
-                    await self._attempts.failed(client, user, limits, matched=verified.matches)
+                    # Of somebody else's password, where nobody has that name, it says nothing that it matched.
+                    await self._attempts.failed(client, user, limits, matched=verified.matches, evaluated=evaluated)
                     raise BadCredentials
                 rehashed = await self._passwords.hash(prepared) if verified.needs_rehash else None
                 with suppress(Stale):
@@ -228,7 +230,7 @@ class Gate:
             # Once more, as at a login.
             limits = await mine.admitted()
             if not verified.matches:
-                await self._attempts.failed(client, user, limits, matched=False)
+                await self._attempts.failed(client, user, limits, matched=False, evaluated=user)
                 raise InvalidFields(FieldError("old_password", "The old password is wrong."))
         new_hash = None if form.new_password is None else await self._passwords.hash(form.new_password)
         return profile_command(self.lookups, principal, form, new_hash, limits)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from datetime import datetime, timedelta
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 import structlog
@@ -63,6 +63,17 @@ class Guest(Struct, frozen=True):
 
 Holder = Principal | Guest
 """Whoever holds a session's token."""
+
+
+class AtLogin(NamedTuple):
+    """Whom a login is about: the account, if somebody has the name; and the one whose hash is evaluated.
+
+    The two are the same, or the latter stands in for an account that is not there: then whatever comes of the
+    evaluation, nobody is let in.
+    """
+
+    account: User | None
+    evaluated: User | None
 
 
 class UserView(Struct, frozen=True):
@@ -153,6 +164,19 @@ class Lookups:
         name = None if tag is None else self.name(tag)
         return None if name is None else self.user(name.user_id)
 
+    def at_login(self, tag: str | None, typed: str) -> AtLogin:
+        """Who may be logging in under the name of that tag; None for what was typed and can be nobody's name.
+
+        Whether somebody has it or not, as much is read, and a real account's hash is found, so that neither takes
+        longer (CWE-208), also where hashes of other parameters are there, older or stronger ones. For a name that
+        nobody has it is that of the account whose tag comes next: always the same one, and nobody can say which.
+        """
+        name = None if tag is None else self.name(tag)
+        beside = self._name_beyond(self.tag("username", typed) if tag is None else tag)
+        found = name or beside
+        evaluated = None if found is None else self.user(found.user_id)
+        return AtLogin(None if name is None else evaluated, evaluated)
+
     def user(self, user_id: int) -> User | None:
         """The account of that id."""
         found: User | None = self._looked_up(lambda: self._book.document(USERS, str(user_id)))
@@ -162,6 +186,18 @@ class Lookups:
         """Who has the name of that tag."""
         found: Name | None = self._looked_up(lambda: self._book.document(self._names, tag))
         return found
+
+    def _name_beyond(self, tag: str) -> Name | None:
+        """A nickname whose tag is beyond this one, as a number; None where nobody has any name."""
+        # Everybody has a nickname, and usernames come after the last of them: there is always one, at the first look.
+        beyond = f"nickname:{tag.rpartition(':')[2]}"
+
+        def look() -> Name | None:
+            rows = self._book.read_models.scan(self._names, after=beyond, limit=1)
+            found: Name | None = self._book.decode(self._names, rows[0].document) if rows else None
+            return found
+
+        return self._looked_up(look)
 
     def guests(self, origin: str | None = None) -> int:
         """How many guests are there, in all or of those whose address has that tag."""

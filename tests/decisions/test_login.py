@@ -211,6 +211,14 @@ def test_a_failure_of_an_unknown_account_tells_nothing_of_the_client(user_id: in
     )
 
 
+def test_the_account_that_stands_in_for_nobody_is_read_as_one_that_fails_itself_and_is_not_told_of() -> None:
+    of_nobody = failure(reason="unknown_account", user_id=None, limits=(NETWORK,), stand_in=1)
+    given([ADA]).when(of_nobody).then(
+        [on("service", LoginFailed("unknown_account", None, (ThrottleStep("address:b", 1),)))]
+    )
+    assert of_nobody.reads() == failure(limits=(NETWORK,), stand_in=1).reads() == failure(limits=(NETWORK,)).reads()
+
+
 def test_a_deactivated_account_fails_in_its_own_stream() -> None:
     given([ADA, on("user-1", UserDeactivated())]).when(failure(reason="deactivated", limits=())).then(
         [on("user-1", LoginFailed("deactivated", 1, (), "192.0.2.1", "agent/1"))]
