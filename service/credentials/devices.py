@@ -37,8 +37,11 @@ class Devices:
     def __init__(self, keyring: Keyring, clock: Clock = utc_now) -> None:
         self.seal: RotatingSeal[DeviceClaims] = RotatingSeal(DeviceClaims, "devices-", keyring, clock)
 
-    def recognised(self, shown: str | None, user_id: int) -> str | None:
-        """Which device it is that shows this; None for one that this account has not logged in from."""
+    def recognised(self, shown: str | None, user_id: int | None) -> str | None:
+        """Which device it is that shows this; None for one that this account has not logged in from.
+
+        Nobody's account, None, knows none; what is shown is opened all the same.
+        """
         claims = self._claims(shown)
         return claims.device if claims is not None and user_id in claims.users else None
 

@@ -133,7 +133,7 @@ class Gate:
             user, evaluated = self.lookups.at_login(tag, identifier)
             # An account is throttled as one, whichever of its names is typed; a name of nobody is throttled likewise.
             account = tag if user is None else f"user {user.id}"
-            device = None if user is None else self._device(client, user, replaces)
+            device = self._device(client, user, replaces)
             turn = self._attempts.turn(client, account or identifier, throttled_as=account, device=device)
             async with turn as mine:
                 # As it is once the turn has come: whoever had it before may have changed the password.
@@ -235,10 +235,11 @@ class Gate:
         new_hash = None if form.new_password is None else await self._passwords.hash(form.new_password)
         return profile_command(self.lookups, principal, form, new_hash, limits)
 
-    def _device(self, client: Client, user: User, replaces: Principal | None) -> str | None:
+    def _device(self, client: Client, user: User | None, replaces: Principal | None) -> str | None:
         """What the account knows the client by, if it does: what it kept of a login, or the session that it holds."""
-        known = self._devices.recognised(client.device, user.id)
-        if known is None and replaces is not None and replaces.user.id == user.id:
+        # Opened also where there is no account to know it: that takes time.
+        known = self._devices.recognised(client.device, None if user is None else user.id)
+        if known is None and user is not None and replaces is not None and replaces.user.id == user.id:
             return _device_of(replaces)
         return known
 

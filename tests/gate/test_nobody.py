@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
 from argon2 import PasswordHasher, extract_parameters
+from msgspec.structs import replace
 
 from events.catalogue import LoginFailed, PasswordRehashed, SessionOpened
 from events.keys_sqlite import SQLiteKeyStore
 from events.sqlite import SQLiteLog
 from service.credentials.passwords import HashingCost
+from service.credentials.rotating_seal import RotatingSeal
 from service.decisions.administration import Deactivate
 from service.decisions.login import RecordFailure
 from service.errors import BadCredentials
+from service.gate.attempts import Client
 from tests.gate.visiting import ANOTHER, CLIENT, PASSWORD, Visitor, visiting
 from tests.house import CHEAP, House
 
@@ -33,10 +38,11 @@ FAILURES = [
 
 
 class Work:
-    """What one login was: the statements on the event loop's connections, the hashes, and what the writer was told."""
+    """What one login was: statements on the event loop's connections, devices, hashes, and what the writer was told."""
 
     def __init__(self) -> None:
         self.read: list[str] = []
+        self.opened = 0
         self.hashed: list[tuple[int, int]] = []
         self.written: list[tuple[str, int, int]] = []
 
@@ -57,7 +63,7 @@ def watched(at: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[Work]:
     assert isinstance(at.book.log, SQLiteLog)
     assert isinstance(at.book.keys, SQLiteKeyStore)
     connections = at.book.log.connection, at.book.keys._connection
-    verify, told = PasswordHasher.verify, len(at.told)
+    verify, open_seal, told = PasswordHasher.verify, RotatingSeal.open, len(at.told)
 
     def trace(_cursor: apsw.Cursor, sql: str, _bindings: object) -> bool:
         work.read.append(sql)
@@ -68,8 +74,13 @@ def watched(at: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[Work]:
         work.hashed.append((parameters.memory_cost, parameters.time_cost))
         return verify(self, encoded, password)
 
+    def opening(self: RotatingSeal[Any], value: str) -> Any:
+        work.opened += 1
+        return open_seal(self, value)
+
     with monkeypatch.context() as patched:
         patched.setattr(PasswordHasher, "verify", seen)
+        patched.setattr(RotatingSeal, "open", opening)
         at.book.keyring.forget(range(100))
         for connection in connections:
             connection.exec_trace = trace
@@ -82,9 +93,11 @@ def watched(at: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[Work]:
             work.written.append((type(one.command).__name__, len(reads.users), len(reads.throttles)))
 
 
-async def work_of(visitor: Visitor, name: str, password: str, monkeypatch: pytest.MonkeyPatch) -> Work:
+async def work_of(
+    visitor: Visitor, name: str, password: str, monkeypatch: pytest.MonkeyPatch, client: Client = CLIENT
+) -> Work:
     with watched(visitor.house, monkeypatch) as work, pytest.raises(BadCredentials):
-        await visitor.log_in(name, password)
+        await visitor.log_in(name, password, client=client)
     return work
 
 
@@ -103,6 +116,26 @@ async def test_as_much_is_read_evaluated_and_written(tmp_path: Path, monkeypatch
         assert work.hashed == [(CHEAP.memory, CHEAP.time)]
         assert work.written == [(RecordFailure.__name__, 1, 2)]
         assert len([sql for sql in work.read if "subject_key" in sql]) == 1
+
+
+@pytest.mark.parametrize("shown", ["a device of somebody else's", "no device"])
+async def test_a_device_that_is_shown_is_opened_whoever_logs_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: str
+) -> None:
+    """CWE-208: what is none costs even a look at the key store, once a second."""
+    async with visiting(tmp_path) as visitor:
+        await register_all(visitor)
+        await visitor.register("mallory")
+        device = (await visitor.log_in("mallory")).device
+        works = []
+        for failure in FAILURES:
+            # So that each of them is the first in its second.
+            visitor.house.clock.pass_by(seconds=2)
+            client = replace(CLIENT, device=device if shown != "no device" else b64encode(bytes(90)).decode())
+            works.append(await work_of(visitor, *failure, monkeypatch, client))
+        [work] = [one for number, one in enumerate(works) if one not in works[:number]]
+        assert work.opened == 1
+        assert ("service_key" in " ".join(work.read)) is (shown == "no device")
 
 
 @pytest.mark.parametrize(("then", "now"), [(CHEAP, STRONGER), (STRONGER, CHEAP)], ids=["raised since", "lowered since"])
