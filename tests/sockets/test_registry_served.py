@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,48 +17,19 @@ from events.errors import UndecodableEntryError
 from events.recorded import Entry
 from projections.catalogue import SESSIONS
 from projections.store import Change
-from service.address import Address
-from service.app import serve
-from service.parts import Parts, assemble
-from service.settings import Settings
 from tests.desk import Desk
 from tests.entries import entry_of, record
 from tests.guards.edge import PATIENCE
 from tests.house import Clock, book_in
 from tests.sockets.test_registry import Client
-
-ANYWHERE = Address("127.0.0.1", 0)
+from tests.whole import whole
 
 
 @pytest.fixture(autouse=True)
 def logged() -> Iterator[list[Any]]:
-    """What was logged; and the threads of other tests take turns as they did before."""
-    interval = sys.getswitchinterval()
+    """What was logged."""
     with capture_logs() as lines:
         yield lines
-    sys.setswitchinterval(interval)
-
-
-@asynccontextmanager
-async def serving(folder: Path) -> AsyncIterator[Parts]:
-    """A whole service in this process, over a store in the folder."""
-    settings = Settings(
-        store=f"sqlite:{folder}/gatebook.db", http=ANYWHERE, ws=ANYWHERE, metrics=None,
-        argon2_memory_kib=8, argon2_time=1, stop_grace_seconds=0,
-    )  # fmt: skip
-    stopping, listening, kept = trio.Event(), trio.Event(), []
-
-    def keeping(*arguments: Any) -> Parts:
-        kept.append(assemble(*arguments))
-        return kept[0]
-
-    async with trio.open_nursery() as nursery:
-        ready = lambda _: listening.set()
-        nursery.start_soon(partial(serve, settings, ready=ready, stopping=stopping, assembling=keeping))
-        with trio.fail_after(PATIENCE):
-            await listening.wait()
-        yield kept[0]
-        stopping.set()
 
 
 def of_the_future(entry: Entry) -> Entry:
@@ -81,7 +49,7 @@ def end_as_a_newer_gatebook(desk: Desk, session_id: int) -> None:
 
 
 async def test_what_a_newer_gatebook_ends_in_its_own_way_is_heard_of(tmp_path: Path, logged: list[Any]) -> None:
-    async with serving(tmp_path) as parts:
+    async with whole(tmp_path) as (parts, _):
         with book_in(tmp_path) as book:
             desk = Desk(book, Clock(parts.clock()))
             user = desk.account("alice")
