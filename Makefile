@@ -4,7 +4,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve test check lint bench crash stuffing lock clean
+.PHONY: help serve test check lint bench crash stuffing enumeration lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -44,6 +44,9 @@ crash: $(VENV)/.test ## Kill a busy service again and again, and look for what w
 
 stuffing: $(VENV)/.test ## Guess passwords by the thousand, and look how many were evaluated (options: ARGS="--processes 2")
 	$(BIN)/python -m tests.attacks.stuffing $(ARGS)
+
+enumeration: $(VENV)/.test ## Look whether a login tells that an account is there, to the byte and by its time (options: ARGS="--door account")
+	$(BIN)/python -m tests.attacks.enumeration $(ARGS)
 
 # The widest set is solved first and the others are held to it, so that a package has one version in all three.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
