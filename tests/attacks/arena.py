@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import h11
 import trio
 from trio_websocket import WebSocketConnection, wrap_client_stream
 
+from tests.attacks.asking import COOKIE
 from tests.conformance.running import PATIENCE, Running
 
 T = TypeVar("T")
-
-COOKIE: Final = "__Host-gatebook"
 
 
 class Answer(NamedTuple):

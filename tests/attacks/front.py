@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import socket
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from typing import Any, Final, NamedTuple
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import httpx
 from trio_websocket import ConnectionClosed, ConnectionRejected
 
+from tests.attacks.asking import Asking
 from tests.attacks.canaries import Canaries
-from tests.conformance.running import PATIENCE, Running
+from tests.conformance.running import Running
 from tests.conformance.talk import Talk
-
-COOKIE: Final = "__Host-gatebook"
 
 
 class Said(NamedTuple):
@@ -26,7 +24,7 @@ class Said(NamedTuple):
     may: frozenset[str]
 
 
-class Front:
+class Front(Asking):
     """Doors and addresses. What is said there is heard; what is handed out becomes a canary."""
 
     def __init__(self, service: Running, metrics: str, canaries: Canaries) -> None:
@@ -35,9 +33,7 @@ class Front:
         self.canaries = canaries
         self.heard: list[Said] = []
         # By another name than `running` listens to: what is asked here is not all in the document.
-        address = service.http.replace("127.0.0.1", "localhost")
-        transport = httpx.HTTPTransport(local_address="127.0.0.1")
-        self._client = httpx.Client(base_url=address, transport=transport, timeout=PATIENCE)
+        super().__init__(service.http.replace("127.0.0.1", "localhost"))
 
     def hear(self, to: str, data: bytes, may: Collection[str] = ()) -> None:
         """One more answer."""
@@ -50,18 +46,10 @@ class Front:
         *,
         status: int | None = None,
         may: Collection[str] = (),
-        token: str | None = None,
-        cookie: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        **body: Any,
+        **what: Any,
     ) -> httpx.Response:
         """One request, and its answer; fails where that has another status."""
-        sent = dict(headers or {})
-        sent |= {} if token is None else {"Authorization": f"Bearer {token}"}
-        sent |= {} if cookie is None else {"Cookie": f"{COOKIE}={cookie}"}
-        # Some of them are no ASCII: as bytes they go out all the same.
-        raw = [(name.encode(), value.encode()) for name, value in sent.items()]
-        answer = self._client.request(method, path, headers=raw, **body)
+        answer = super().ask(method, path, **what)
         self._hear(f"{method} {path}", answer, answer.content, may)
         assert status in {None, answer.status_code}, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer
@@ -78,14 +66,7 @@ class Front:
 
     def send(self, what: str, data: bytes, address: str) -> bytes:
         """Bytes to a listener, and all that it says until it closes."""
-        host, _, port = address.rpartition("/")[2].rpartition(":")
-        said = b""
-        # It may close with something unread: what it said before counts.
-        with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection, suppress(ConnectionError):
-            connection.sendall(data)
-            connection.shutdown(socket.SHUT_WR)
-            while part := connection.recv(65_536):
-                said += part
+        said = self.tell(data, address)
         self.hear(f"{what} to {address}", said)
         return said
 
@@ -109,10 +90,6 @@ class Front:
             found, said = None, b""
         assert found == code, what
         self.hear(what, said)
-
-    def close(self) -> None:
-        """Ends its connections."""
-        self._client.close()
 
     def token(self, name: str, token: str) -> str:
         """A session's token becomes a canary."""
