@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Final
@@ -41,6 +42,8 @@ from service.web.react_auth import react_auth_routes
 log = structlog.get_logger("gatebook.web")
 
 BODY_BYTES: Final = 65_536
+_DISGUISED: Final = re.compile(rb"%(?:2[d-f]|3[0-9]|[46][1-9a-f]|[57][0-9a]|5f|7e)", re.IGNORECASE)
+"""A letter, a digit or one of `-._~/` that is percent-encoded, without need (RFC 3986, 2.3)."""
 OURS_ALONE: Final = Origins()
 NO_CLIENTS: Final = Clients()
 
@@ -82,8 +85,9 @@ class Doors(QuartTrio):
 
     async def _dispatched(self, request: Request) -> Response:
         try:
-            # Werkzeug takes //admin for /admin; what a proxy in front of us lets pass by its prefix must not.
-            if request.scope["path"].startswith("//"):
+            # Werkzeug takes //admin for /admin, and whoever decodes first takes /%61dmin and /admin%2Fapi for it too.
+            # What a proxy in front of us lets pass by its prefix must not come out there.
+            if request.scope["path"].startswith("//") or _DISGUISED.search(request.scope["raw_path"]):
                 raise NoSuchRoute
             if request.routing_exception is not None or request.url_rule is None:
                 return self._unrouted(request.method, request.routing_exception)

@@ -168,6 +168,14 @@ async def test_another_method_hears_which_there_are(tmp_path: Path, method: str,
         "/api//session",
         "/api/../api/session",
         "/%2fapi/session",
+        "/api%2Fsession",
+        "/api%2fsession",
+        "/%61pi/session",
+        "/api/sessio%6E",
+        "/health/%6Cive",
+        "/.well%2Dknown/jwks.json",
+        "/.well-known/jwks%2ejson",
+        "/api/%2e/session",
         "/api/%00",
         "/static/x",
         "/%ff",
@@ -180,6 +188,28 @@ async def test_what_is_not_there_is_not_there(tmp_path: Path, path: str) -> None
         answer = await tell(doors, b"GET %s HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n" % path.encode())
         assert answer.startswith(b"HTTP/1.1 404")
         assert b'"code":"no_such_route"' in answer
+
+
+async def test_no_letter_of_an_address_is_encoded_and_another_character_may_be(tmp_path: Path) -> None:
+    """CWE-177, CWE-436: a proxy in front that compares letters sees the address that we see."""
+    async with web(tmp_path) as doors:
+        token = await doors.admin()
+        head = f"host: x\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\r\n"
+        nobody = "0" * 64
+        for path, code in {
+            "/admin%2Fapi/projections": b"no_such_route",
+            "/%61dmin/api/projections": b"no_such_route",
+            "/admin/api/projections/us%65rs": b"no_such_route",
+            "/admin/api/projections/users%2f1": b"no_such_route",
+            f"/admin/api/projections/names/username%3A{nobody}": b"not_found",
+            f"/admin/api/projections/names/username%3a{nobody}": b"not_found",
+        }.items():
+            answer = await tell(doors, f"GET {path} HTTP/1.1\r\n{head}".encode())
+            assert answer.startswith(b"HTTP/1.1 404"), path
+            assert code in answer, path
+        # No method hears of it either.
+        answer = await tell(doors, f"BREW /admin%2Fapi/events HTTP/1.1\r\n{head}".encode())
+        assert answer.startswith(b"HTTP/1.1 404")
 
 
 async def tell(doors: Web, data: bytes) -> bytes:
