@@ -55,7 +55,7 @@ def seen(scene: Scene, header: str | list[str]) -> list[tuple[int, bytes, str | 
         scene.ask("GET", "/verify", headers=[("X-Forwarded-Method", "GET"), *headers]),
         scene.ask("GET", "/admin/api/projections", headers=headers),
         scene.ask("POST", "/react-auth", headers=headers, data=RESUME),
-        scene.ask("POST", "/api/logout", headers=headers),
+        scene.ask("POST", "/api/token", headers=headers),
     )
     return [_said(answer) for answer in answers]
 

@@ -216,7 +216,12 @@ def test_no_page_of_another_site_reads_an_answer(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    "told", [{"X-Forwarded-Method": "POST"}, {}, {"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="}]
+    "told",
+    [
+        {"X-Forwarded-Method": "POST"},
+        {},
+        {"X-Forwarded-Method": "GET", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="},
+    ],
 )
 def test_a_proxy_lets_no_page_of_another_site_pass(scene: Scene, told: dict[str, str]) -> None:
     """ASVS 5.0: 3.5.1; CWE-352, CWE-1385: behind `/verify` neither a change nor a socket is asked for by the cookie."""
