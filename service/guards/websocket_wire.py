@@ -140,7 +140,9 @@ class WireConnection(WebSocketConnection):
     async def finish(self, code: int) -> None:
         """Close from our side, unless that has been done. Bound it from outside: a client may be slow to take it."""
         if self.state is ConnectionState.CONNECTING:
-            status = 503 if code == Code.GOING_AWAY else 500
+            # A client that has sent its last byte opens nothing any more, and that is no fault of ours.
+            gone = 400 if self._close_reason is not None else 500
+            status = 503 if code == Code.GOING_AWAY else gone
             await self._reject(status, [(b"connection", b"close")], b"")
         elif self.state is ConnectionState.OPEN:
             self._close_reason = CloseReason(code, None)

@@ -261,6 +261,19 @@ async def test_a_path_that_nobody_serves_is_not_found() -> None:
             assert await socket.get_message() == "x"
 
 
+async def test_a_client_that_sends_no_more_opens_nothing_and_is_no_fault_of_ours() -> None:
+    async def answer_late(request: SocketRequest) -> None:
+        while request._conversation.wire._close_reason is None:
+            await trio.lowlevel.checkpoint()  # until the listener has seen that the client sends no more
+        await request.accept()
+
+    async with serving_sockets(answer_late) as edge, await edge.connect() as stream:
+        await stream.send_all(upgrade())
+        await stream.send_eof()
+        assert (await read_all(stream)).startswith(b"HTTP/1.1 400")
+        assert edge.failures == []
+
+
 async def test_a_handler_that_forgets_to_answer_is_not_waited_for() -> None:
     async def forget(request: SocketRequest) -> None:
         pass
