@@ -265,7 +265,7 @@ class Forger:
             "expired": claiming(iat=made - 300, nbf=made - 300, exp=made),
             "good for no second": claiming(exp=made),
             "expired long ago": claiming(iat=0, nbf=0, exp=300),
-            "not yet valid": claiming(iat=made + 60, nbf=made + 60, exp=made + 300),
+            "not yet valid": claiming(iat=made + 200, nbf=made + 200, exp=made + 300),
             "valid before it was made": claiming(nbf=made - 1),
             "good for nothing": claiming(iat=made + 1, nbf=made + 1, exp=made + 1),
             "good for too long": claiming(exp=made + 301),
