@@ -151,7 +151,7 @@ async def test_a_login_over_a_socket_opens_an_honest_session(scene: Scene, words
     """ASVS 5.0: 15.3.3; CWE-915: in the packet and in its data."""
     since = datetime.now(UTC)
     who = scene.person()
-    for some in handfuls(words, "username", "password", "session_key", "route", "receipt", "data"):
+    for some in handfuls(words, "username", "password", "session_key", "device_key", "route", "receipt", "data"):
         data = {"username": who.name, "password": PASSWORD} | some
         async with talk(scene.service, f"/auth/v{version}") as talking:
             answer = await talking.ask(some | {"route": "auth.login", "data": data})
