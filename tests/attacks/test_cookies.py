@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import pytest
@@ -18,7 +18,8 @@ from httpx import Response
 
 from service.credentials.cookies import CookieClaims, Cookies
 from tests.attacks.asking import COOKIE
-from tests.attacks.scene import RESUME, Person, Scene, playing
+from tests.attacks.scene import RESUME, Person, Scene
+from tests.house import book_in
 
 ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 NONSENSE: Final = "nonsense"
@@ -164,13 +165,6 @@ def test_no_cookie_is_made_of_parts_of_others(scene: Scene, alice: Holder, bob: 
     refused(scene, {name: cookie for name, cookie in cookies.items() if cookie not in {mine, theirs, again}}, alice)
 
 
-@pytest.fixture(scope="module")
-def abroad(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    """Another service, where everybody has the same ids."""
-    with playing(tmp_path_factory.mktemp("abroad")) as found:
-        yield found
-
-
 def keys_of(scene: Scene) -> list[Fernet]:
     """The keys under which the service seals cookies."""
     keys = scene.book.keyring.service_keys("cookies-")
@@ -178,7 +172,7 @@ def keys_of(scene: Scene) -> list[Fernet]:
     return [Fernet(base64.urlsafe_b64encode(key)) for key in keys.values()]
 
 
-def test_a_key_of_anybody_elses_seals_nothing(scene: Scene, abroad: Scene, alice: Holder) -> None:
+def test_a_key_of_anybody_elses_seals_nothing(scene: Scene, alice: Holder, tmp_path: Path) -> None:
     """ASVS 5.0: 11.3.3; CWE-347, CWE-321: another service's, ones that are easily guessed, all others of ours."""
     said = json.dumps({"at": alice.person.token, "user_id": alice.person.id, "guest": 0}).encode()
     keys = scene.book.keyring.service_keys("")
@@ -187,9 +181,9 @@ def test_a_key_of_anybody_elses_seals_nothing(scene: Scene, abroad: Scene, alice
     guessed = {"zeros": bytes(32), "ones": b"\xff" * 32, "text": b"gatebook".ljust(32, b"\0"), "s": b"s" * 32}
     sealed = {name: Fernet(base64.urlsafe_b64encode(key[:32])) for name, key in {**ours, **guessed}.items()}
     cookies = {name: key.encrypt(said).decode() for name, key in sealed.items()}
-    cookies["another service's"] = Cookies(abroad.book.keyring).seal(
-        CookieClaims(alice.person.token, alice.person.id, 0)
-    )
+    with book_in(tmp_path) as elsewhere:
+        claims = CookieClaims(alice.person.token, alice.person.id, 0)
+        cookies["another service's"] = Cookies(elsewhere.keyring).seal(claims)
     refused(scene, cookies, alice)
 
 

@@ -75,7 +75,7 @@ def is_unharmed(scene: Scene, files: set[str], metrics: str) -> None:
     assert signs_of(metrics) == []
     verified = scene.service.cli("verify")
     assert verified.returncode == 0, verified.stdout + verified.stderr
-    for shown in (("users", "list"), ("sessions", "list"), ("events",), ("events", "--json")):
+    for shown in (("users", "list"), ("sessions", "list"), ("events",)):
         said = scene.service.cli(*shown)
         assert (said.returncode, controls_in(said.stdout + said.stderr)) == (0, []), shown
         assert MARK in said.stdout, "it shows nothing of what was sent"
@@ -132,7 +132,7 @@ def test_no_part_of_an_address_and_no_parameter_of_it_is_code(scene: Scene, atta
     for operation in scene.operations():
         parts, query = attacker.parts(operation), attacker.query(operation)
         whole = operation.path(**parts)
-        for text in ALL.values():
+        for number, text in enumerate(ALL.values()):
             # What has a slash is another address, of which the document knows nothing.
             by = scene.aside if "/" in text else scene
             for part in operation.parameters("path"):
@@ -144,8 +144,10 @@ def test_no_part_of_an_address_and_no_parameter_of_it_is_code(scene: Scene, atta
                 path = f"{whole}?{urlencode(query | {name: text})}"
                 assert attacker.ask(operation, path, headers={}).status_code in {400, 404}, (operation.name, text)
                 asked += 1
-            path = f"{whole}?{urlencode(query | {text: text})}"
-            attacker.ask(operation, path, by=scene.aside, headers={})
+            if (number + len(whole)) % 4 == 0:
+                # By turns: a parameter that nobody knows.
+                path = f"{whole}?{urlencode(query | {text: text})}"
+                attacker.ask(operation, path, by=scene.aside, headers={})
     assert asked > 10 * len(ALL)
 
 
