@@ -5,6 +5,7 @@ After the refusals the book has not one entry more: nobody was changed, no sessi
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from httpx import Response
 from tests.attacks.asking import COOKIE
 from tests.attacks.honest import connect
 from tests.attacks.scene import AUTHENTICATE, BROWSER, OWN, PASSWORD, RESUME, SOCKETS, TRUSTED, Operation, Scene
-from tests.conformance.running import fresh
+from tests.conformance.running import PATIENCE, fresh
 from tests.guards.edge import read_until, upgrade
 
 EVIL: Final = "https://evil.example"
@@ -65,7 +66,7 @@ ASKS: Final[dict[str, Ask]] = {
     "POST /react-auth": lambda scene, name: {"data": RESUME},
     "PATCH /api/profile": lambda scene, name: {"json": {"nickname": fresh("nick")}},
     "POST /api/login": lambda scene, name: {"token": scene.guest(), "data": {"email": name, "password": PASSWORD}},
-    "POST /admin/api/projections/{name}/rebuild": lambda scene, name: {"parts": {"name": "activity"}},
+    "POST /admin/api/projections/{name}/rebuild": lambda scene, name: {"parts": {"name": at_rest(scene)}},
     "POST /admin/api/users/{id}/deactivate": lambda scene, name: {"parts": {"id": scene.person().id}},
     "POST /admin/api/users/{id}/level": lambda scene, name: {
         "parts": {"id": scene.person().id}, "json": {"level": 2},
@@ -82,6 +83,14 @@ ASKS: Final[dict[str, Ask]] = {
 """What is asked well enough to be done, were it a page of ours that asks."""
 
 NOTHING_NEW: Final = {"POST /api/token", "POST /api/authenticate", "POST /react-auth"}
+
+
+def at_rest(scene: Scene) -> str:
+    """A read model that is not being rebuilt, any more."""
+    path, deadline = "/admin/api/projections/activity/rebuild", time.monotonic() + PATIENCE
+    while scene.ask("GET", path, token=scene.warden.token).json().get("state") == "running":
+        assert time.monotonic() < deadline
+    return "activity"
 
 
 def deactivated(scene: Scene) -> int:
