@@ -8,17 +8,14 @@ from typing import Final
 from quart import Request, Response
 
 from service.web.answers import answer_encoded, nothing
-from service.web.queries import Text
+from service.web.queries import AnyText
 
 __all__ = ["IF_NONE_MATCH", "NOT_MODIFIED", "Kept"]
 
 NOT_MODIFIED: Final = 304
-_TAG: Final = '(?:W/)?"[^"]*"'
-IF_NONE_MATCH: Final = Text(
+IF_NONE_MATCH: Final = AnyText(
     "If-None-Match",
-    "The `ETag` of what is at hand already; one that is none is passed over.",
-    rf"\*|{_TAG}(?: *, *{_TAG})*",
-    "a list of tags (RFC 9110, 13.1.2)",
+    "The `ETag` of what is at hand already, or several (RFC 9110, 13.1.2); what is none is passed over.",
 )
 
 

@@ -21,14 +21,12 @@ from service.web.cookies import SessionCookies
 from service.web.operations import Operation
 from service.web.origins import Origins
 from service.web.principals import SAFE, Asked, Needs, Route, bearer_token, by_cookie
-from service.web.queries import Text
+from service.web.queries import AnyText
 
 DOOR: Final = "forward-auth"
-METHOD: Final = Text(
+METHOD: Final = AnyText(
     "X-Forwarded-Method",
-    "The method of the request that the proxy asks about; without it, that may be any.",
-    "[A-Z]+",
-    "a method in capitals",
+    "The method, in capitals, of the request that the proxy asks about; without it, that may be any.",
 )
 ANSWERED: Final = ("X-User-Id", "X-User-Name", "X-User-Level", "X-Session-Id")
 VERIFY: Final = Operation(

@@ -152,6 +152,23 @@ class Text(Struct, frozen=True):
         return text if re.fullmatch(self.pattern, text) is not None else None
 
 
+class AnyText(Struct, frozen=True):
+    """A text that may be anything: one that says nothing to us is passed over."""
+
+    name: str
+    about: str
+    rule: str = "any text"
+
+    @property
+    def kind(self) -> Any:  # noqa: ANN401 - see Parameter
+        """See Parameter."""
+        return str
+
+    def read(self, text: str) -> str:
+        """See Parameter."""
+        return text
+
+
 class Parameters:
     """The parameters of one request's query; Malformed where one is unknown or given twice."""
 

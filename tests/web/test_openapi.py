@@ -146,6 +146,24 @@ async def test_bounds_stand_where_the_service_holds_them(tmp_path: Path) -> None
         assert sorted(by_name["GET /admin/api/projections/{name}", "name"]["enum"]) == sorted(names)
 
 
+async def test_headers_that_are_passed_over_may_be_any_text(tmp_path: Path) -> None:
+    async with web(tmp_path) as doors:
+        document = await told(doors)
+        await doors.register()
+        bearer = {"Authorization": f"Bearer {await doors.log_in()}"}
+        bounded = set()
+        for name, operation in operations(document):
+            method, _, path = name.partition(" ")
+            for header in (one for one in operation.get("parameters", ()) if one["in"] == "header"):
+                if header["schema"] != {"type": "string"}:
+                    bounded.add((name, header["name"]))
+                    continue
+                for text in ("", "no tag", "GeT", '"', "*, *"):
+                    answer = await doors.client.request(method, path, headers={**bearer, header["name"]: text})
+                    assert answer.is_success, f"{name} with {header['name']}: {text}"
+        assert bounded == {("GET /admin/api/events/follow", "Last-Event-ID")}
+
+
 async def test_each_address_takes_the_parameters_and_fields_that_are_told(tmp_path: Path) -> None:
     async with web(tmp_path) as doors:
         document, token = await told(doors), await doors.admin()
