@@ -7,7 +7,7 @@ nobody is told anything. Errors are those of RFC 6749, section 5.2.
 from __future__ import annotations
 
 import base64
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -26,7 +26,7 @@ from service.errors import (
     Unavailable,
     UnsupportedMedia,
 )
-from service.fields import AnyToken
+from service.fields import NOT_EMPTY, AnyToken
 from service.gate.access_tokens import AccessTokens
 from service.gate.lookups import Lookups, Principal
 from service.guards.http1 import Refusal
@@ -42,7 +42,7 @@ SCHEME: Final = "basic"
 class IntrospectionRequest(Struct, frozen=True):
     """`POST /api/introspect`: a session token or an access token. Hints of its type are not needed."""
 
-    token: AnyToken
+    token: Annotated[AnyToken, NOT_EMPTY]
     token_type_hint: str | UnsetType = UNSET
 
     def __repr__(self) -> str:

@@ -129,6 +129,7 @@ async def test_bounds_stand_where_the_service_holds_them(tmp_path: Path) -> None
         for field, (least, most) in {"username": USERNAME_LENGTHS, "nickname": NICKNAME_LENGTHS}.items():
             assert (registration[field]["minLength"], registration[field]["maxLength"]) == (least, most)
         assert registration["password"]["minLength"] == SHORTEST_PASSWORD
+        assert schemas["IntrospectionRequest"]["properties"]["token"]["minLength"] == 1
         by_name = {
             (name, one["name"]): one["schema"]
             for name, operation in operations(document)
