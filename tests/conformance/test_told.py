@@ -137,6 +137,16 @@ def test_what_is_not_told_falls(
         hold(method, path, status, answer, sent, **headers)
 
 
+def test_events_of_a_stream_are_held_one_by_one() -> None:
+    told = Told(DOCUMENT)
+    told.hold_events(
+        'retry: 3000\n\nid: 1\ndata: {"name": "x"}\n\n: 2\n\nid: 3\ndata: {"name": "\u2028"}\n\n', "/things/{id}"
+    )
+    for wrong in ('{"name": 1}', '{"name": "x", "more": 1}', "{}"):
+        with pytest.raises(AssertionError, match=r"at /things/\{id\}, outside of what is told"):
+            told.hold_events(f'data: {{"name": "x"}}\n\ndata: {wrong}\n\n', "/things/{id}")
+
+
 def test_a_running_service_is_held_without_being_asked(
     service: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

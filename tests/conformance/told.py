@@ -60,6 +60,14 @@ class Told:
         if response.is_success:
             self._hold_request(request, operation, unquote(path), template, query, what)
 
+    def hold_events(self, stream: str, template: str) -> None:
+        """Fails where an event of a stream is not what that address tells of one."""
+        schema = self.document["paths"][template]["get"]["responses"]["200"]["content"][JSON]["schema"]
+        for line in stream.split("\n"):
+            name, _, data = line.partition(": ")
+            if name == "data":
+                self._valid(json.loads(data), schema, f"an event, as at {template}")
+
     def resolved(self, part: dict[str, Any]) -> dict[str, Any]:
         """The part of the document, behind its reference where it is one."""
         while "$ref" in part:
