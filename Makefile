@@ -4,7 +4,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve test check lint bench crash stuffing enumeration lock clean
+.PHONY: help serve test check lint bench crash stuffing enumeration schema lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -47,6 +47,9 @@ stuffing: $(VENV)/.test ## Guess passwords by the thousand, and look how many we
 
 enumeration: $(VENV)/.test ## Look whether a login tells that an account is there, to the byte and by its time (options: ARGS="--door account")
 	$(BIN)/python -m tests.attacks.enumeration $(ARGS)
+
+schema: $(VENV)/.test ## Hold the service against its OpenAPI document (options: ARGS="--examples 200 --seed 1")
+	$(BIN)/python -m tests.schema $(ARGS)
 
 # The widest set is solved first and the others are held to it, so that a package has one version in all three.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
