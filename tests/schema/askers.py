@@ -10,7 +10,7 @@ import httpx
 from requests import PreparedRequest, Response
 from requests.auth import AuthBase
 
-from tests.attacks.arena import COOKIE
+from tests.attacks.asking import COOKIE
 from tests.attacks.visitors import CLIENT, ENDLESS, basic
 from tests.conformance.running import PATIENCE, Running, fresh
 from tests.conformance.talk import PASSWORD
