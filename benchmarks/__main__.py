@@ -10,8 +10,8 @@ from benchmarks.measures import Bench, bench
 from benchmarks.table import Measured, show
 
 MEASURES = (
-    "commands", "commands_under_load", "replayed", "logins", "checks", "authentications", "revocations", "open_sockets",
-    "growth",
+    "commands", "commands_under_load", "replayed", "logins", "checks", "checks_beside_logins", "authentications",
+    "revocations", "open_sockets", "growth",
 )  # fmt: skip
 
 

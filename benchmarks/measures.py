@@ -21,7 +21,7 @@ import msgspec
 import trio
 from argon2 import PasswordHasher
 
-from benchmarks import endings
+from benchmarks import endings, logins
 from benchmarks.books import PASSWORD, make_book
 from benchmarks.commands import submit_for
 from benchmarks.load import Plan
@@ -119,6 +119,12 @@ class Bench:
             hello = Plan("http", theirs.ports["http"], "/hello", self.seconds)
             pairs = [(load(check).rate, load(hello).rate) for _ in range(self.rounds)]
         yield compared("GET /api/session, 50 connections", "/s", pairs, "bare Quart-Trio hello", "0.8")
+
+    def checks_beside_logins(self) -> Iterator[Measured]:
+        """See `benchmarks.logins`."""
+        with running("gatebook", str(self.store)) as server:
+            token = _log_in(server.ports["http"])
+            yield from logins.checks_beside_logins(server, token, self.seconds, self.rounds)
 
     def authentications(self) -> Iterator[Measured]:
         """Round trips of `auth.authenticate`, beside a bare trio-websocket echo of as many bytes."""

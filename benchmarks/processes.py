@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from benchmarks.load import Plan, Result
+
+T = TypeVar("T")
 
 
 class Child:
@@ -42,9 +45,19 @@ class Child:
         return self.hear()
 
     def resident(self) -> float:
-        """KiB of memory in use."""
-        status = Path(f"/proc/{self._process.pid}/status").read_text("ascii")
-        return float(next(line for line in status.splitlines() if line.startswith("VmRSS:")).split()[1])
+        """KiB of memory in use, by its own child processes too."""
+        return sum(_resident(pid) for pid in (self._process.pid, *_children(self._process.pid)))
+
+
+def _resident(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text("ascii")
+    return float(next(line for line in status.splitlines() if line.startswith("VmRSS:")).split()[1])
+
+
+def _children(pid: int) -> list[int]:
+    """Whatever any of its threads has started."""
+    found = [task.read_text("ascii") for task in Path(f"/proc/{pid}/task").glob("*/children")]
+    return [int(child) for line in found for child in line.split()]
 
 
 @contextmanager
@@ -79,15 +92,24 @@ def load(plan: Plan) -> Result:
 @contextmanager
 def loading(plan: Plan) -> Iterator[Callable[[], Result]]:
     """A load beside whatever the block does; what is yielded waits for its result."""
-    process = subprocess.Popen([sys.executable, "-m", "benchmarks.load"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with at_work("load", plan, Result) as result:
+        yield result
+
+
+@contextmanager
+def at_work(module: str, plan: Struct, said: type[T]) -> Iterator[Callable[[], T]]:
+    """`python -m benchmarks.MODULE`, which reads one plan and says one thing, beside whatever the block does."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"benchmarks.{module}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     assert process.stdin is not None
     process.stdin.write(msgspec.json.encode(plan))
     process.stdin.close()
     process.stdin = None
 
-    def result() -> Result:
-        said, _ = process.communicate(timeout=90)
-        return msgspec.json.decode(said, type=Result)
+    def result() -> T:
+        answer, _ = process.communicate(timeout=90)
+        return msgspec.json.decode(answer, type=said)
 
     try:
         yield result

@@ -1,4 +1,4 @@
-"""Ready-made requests: an HTTP GET with a bearer token, an upgrade, a masked WebSocket text frame (RFC 6455, 5.2)."""
+"""Ready-made requests: an HTTP GET with a bearer token, a POST, an upgrade, a masked WebSocket text frame."""
 
 from __future__ import annotations
 
@@ -19,6 +19,12 @@ def http_get(path: str, token: str = "") -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{bearer}\r\n".encode()
 
 
+def http_post(path: str, body: bytes) -> bytes:
+    """A whole request with a body of JSON; the connection stays open."""
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    return head.encode() + b"\r\n\r\n" + body
+
+
 def upgrade(port: int, path: str) -> bytes:
     """A whole request for a WebSocket."""
     key = base64.b64encode(os.urandom(16)).decode()
@@ -29,7 +35,7 @@ def upgrade(port: int, path: str) -> bytes:
 
 
 def masked_text(text: str) -> bytes:
-    """One final text frame under a constant mask: a benchmark has no proxy to protect."""
+    """One final text frame (RFC 6455, 5.2) under a constant mask: a benchmark has no proxy to protect."""
     payload = text.encode()
     masked = bytes(byte ^ _MASK[at % 4] for at, byte in enumerate(payload))
     if len(payload) < _SHORT:
