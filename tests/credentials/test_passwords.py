@@ -1,6 +1,8 @@
 """Password hashing: what matches, what it costs, who waits for whom, and what happens to those who leave."""
 
+import os
 import re
+import sys
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -208,6 +210,22 @@ async def test_as_many_at_a_time_as_there_are_workers() -> None:
             await caller.over.wait()
     assert [caller.result for caller in asked] == [f"hash of {name}" for name in "abcd"]
     assert passwords.gauges.shown[-1] == (0, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has nice threads")
+async def test_the_workers_let_everybody_else_go_first() -> None:
+    nice: list[int] = []
+    passwords = Passwords(CHEAP, workers=1)
+
+    def look(password: str) -> str:
+        nice.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return password
+
+    passwords.hash_now = look  # type: ignore[method-assign]  # looks
+    async with running(passwords):
+        await passwords.hash("correct horse")
+    assert nice == [19]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) < 19
 
 
 async def test_more_than_the_longest_wait_is_refused_with_a_time_to_come_back() -> None:
