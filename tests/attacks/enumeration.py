@@ -21,23 +21,18 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
-from statistics import median
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 from rich.console import Console
 from rich.progress import Progress, TaskID
-from rich.table import Table
 
 from service.credentials.passwords import HashingCost
+from tests.attacks.evenness import EVEN, TELLS, UNSURE, Report, report_of, show
 from tests.attacks.logins import DOORS, Answer, Door, Line, Login
-from tests.attacks.medians import CONFIDENCE, Difference, Verdict, differences
 from tests.attacks.people import IDENTIFIERS, KINDS, RIGHT, Identifier, Kind, Somebody, make_book, people
 from tests.conformance.running import Running, running
-
-BOUND_MS: Final = 1.0
-"""What medians may differ by, in milliseconds. A machine that is too noisy wants more tries, never a wider bound."""
 
 SETTINGS: Final[dict[str, Any]] = {"metrics": "off", "throttle_account_failures": 10_000}
 """What is not as it is by default: nobody is to wait."""
@@ -56,10 +51,6 @@ REASONS: Final[dict[Kind, str]] = {
 }
 """What the book says of each kind."""
 
-EVEN, TELLS, UNUSABLE, UNSURE = range(4)
-"""Exit codes; the third is argparse's own."""
-
-
 Round = tuple[Somebody, ...]
 
 
@@ -73,6 +64,12 @@ class Plan(Struct, frozen=True):
     settings: dict[str, str] = {}
     kept: HashingCost | None = None
     device: bool = False
+
+    @property
+    def unusual(self) -> dict[str, str]:
+        """What is not as it is by default, as the report says it."""
+        kept = {} if self.kept is None else {"kept": f"{self.kept.memory},{self.kept.time}"}
+        return self.settings | kept | ({"device": "shown"} if self.device else {})
 
     @property
     def rounds(self) -> int:
@@ -93,45 +90,6 @@ class Plan(Struct, frozen=True):
         return -(-tries // len(KINDS))
 
 
-class Pair(Struct, frozen=True):
-    """Two kinds of tries, by how many milliseconds the median of the first is above that of the second."""
-
-    one: Kind
-    other: Kind
-    difference_ms: float
-    low_ms: float
-    high_ms: float
-    verdict: Verdict
-
-
-class Report(Struct, frozen=True):
-    """What came of the tries at one door. `answers` are all that were heard, with how often, by kind."""
-
-    door: str
-    identifier: Identifier
-    seed: int
-    tries: int
-    settings: dict[str, str]
-    answers: dict[Kind, dict[str, int]]
-    medians_ms: dict[Kind, float]
-    pairs: tuple[Pair, ...]
-    load: tuple[float, float]
-    """The machine's load average over a minute, before the first try and after the last."""
-
-    @property
-    def same(self) -> bool:
-        """Whether every answer was the same, to the byte."""
-        return len({answer for heard in self.answers.values() for answer in heard}) == 1
-
-    @property
-    def code(self) -> int:
-        """The exit code: 0 where nothing tells, 1 where something does, 3 where there is too much noise to say."""
-        verdicts = {pair.verdict for pair in self.pairs}
-        if not self.same or "beyond" in verdicts:
-            return TELLS
-        return UNSURE if "unsure" in verdicts else EVEN
-
-
 def measure(door: Door, identifier: Identifier, plan: Plan, told: Callable[[], None] = lambda: None) -> Report:
     """Tries at one door; `told` hears of each try."""
     chance = random.Random(f"{plan.seed} {door.name} {identifier}")  # noqa: S311 - drawn again from the same seed
@@ -145,8 +103,8 @@ def measure(door: Door, identifier: Identifier, plan: Plan, told: Callable[[], N
             answers = _tried(service, door, [one.login(identifier, device) for one in everybody], told)
             after = os.getloadavg()[0]
             _hold_reasons(service, everybody)
-    tried = list(zip(everybody, answers, strict=True))[len(warm) * len(KINDS) :]
-    return _report(door, identifier, plan, tried, (before, after))
+    tried = [(one.kind, answer) for one, answer in zip(everybody, answers, strict=True)][len(warm) * len(KINDS) :]
+    return report_of(door.name, identifier, tried, (before, after), seed=plan.seed, unusual=plan.unusual)
 
 
 def _tried(service: Running, door: Door, logins: Sequence[Login], told: Callable[[], None]) -> list[Answer]:
@@ -195,29 +153,6 @@ def _cost(settings: dict[str, str]) -> HashingCost:
     )
 
 
-def _report(
-    door: Door, identifier: Identifier, plan: Plan, tried: Sequence[tuple[Somebody, Answer]], load: tuple[float, float]
-) -> Report:
-    heard: dict[Kind, Counter[str]] = {kind: Counter() for kind in KINDS}
-    times: dict[Kind, list[float]] = {kind: [] for kind in KINDS}
-    for one, answer in tried:
-        heard[one.kind][answer.said.decode("latin-1")] += 1
-        times[one.kind].append(answer.seconds * 1_000)
-    chance = random.Random(plan.seed)  # noqa: S311 - drawn again from the same seed
-    found = differences(list(zip(*times.values(), strict=True)), chance)
-    pairs = tuple(_pair(KINDS[one], KINDS[other], between) for (one, other), between in found.items())
-    return Report(
-        door.name, identifier, plan.seed, len(tried), plan.settings,
-        {kind: dict(said) for kind, said in heard.items()},
-        {kind: median(taken) for kind, taken in times.items()},
-        pairs, load,
-    )  # fmt: skip
-
-
-def _pair(one: Kind, other: Kind, found: Difference) -> Pair:
-    return Pair(one, other, found.found, found.low, found.high, found.within(BOUND_MS))
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     asked = _parser().parse_args(arguments)
@@ -244,30 +179,6 @@ def _advance(progress: Progress, task: TaskID, number: Iterator[int]) -> None:
     progress.advance(task)
     if next(number) % SHOWN_EVERY == 0:
         progress.refresh()
-
-
-def show(report: Report, console: Console) -> None:
-    """The report for people."""
-    console.print(
-        f"[bold]{report.door}, by {report.identifier}[/]: {report.tries:,} tries, seed {report.seed},"
-        f" load {report.load[0]:.2f} before and {report.load[1]:.2f} after"
-    )
-    if report.same:
-        [answer] = next(iter(report.answers.values()))
-        console.print(f"every answer is the same {len(answer):,} bytes, but for the date", highlight=False)
-    else:
-        for kind, heard in report.answers.items():
-            for answer, times in heard.items():
-                console.print(f"[red]ANOTHER ANSWER[/]: {kind}, {times} times: {answer!r}", highlight=False)
-    console.print(", ".join(f"{kind} {taken:.2f} ms" for kind, taken in report.medians_ms.items()), highlight=False)
-    table = Table("the medians of these two", "are apart", f"at {CONFIDENCE:.0%}", f"±{BOUND_MS:g} ms")
-    for pair in report.pairs:
-        table.add_row(
-            f"{pair.one} · {pair.other}", f"{pair.difference_ms:+.2f} ms",
-            f"{pair.low_ms:+.2f} … {pair.high_ms:+.2f} ms", pair.verdict,
-            style={"inside": "", "beyond": "red", "unsure": "yellow"}[pair.verdict],
-        )  # fmt: skip
-    console.print(table)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -23,7 +23,8 @@ from service.batch import Outcome, utc_now
 from service.decisions.login import RecordFailure
 from service.parts import Parts
 from service.writer import BatchTold
-from tests.attacks.enumeration import EVEN, TELLS, UNSURE, Pair, Report, main, show
+from tests.attacks.enumeration import main
+from tests.attacks.evenness import EVEN, TELLS, UNSURE, Pair, Report, show
 from tests.attacks.logins import DOORS, Door, Line, Login
 from tests.attacks.medians import Difference, Verdict, differences
 from tests.attacks.people import IDENTIFIERS, KINDS, RIGHT, Identifier, Somebody, make_book, people
@@ -186,7 +187,7 @@ def report(*verdicts: Verdict, answers: tuple[str, ...] = ("no", "no", "no", "no
         (report("inside", "inside"), EVEN, "every answer is the same 2 bytes"),
         (report("inside", "unsure"), UNSURE, "unsure"),
         (report("unsure", "beyond"), TELLS, "beyond"),
-        (report("inside", answers=("no", "no", "no", "No")), TELLS, "ANOTHER ANSWER: deactivated, 5 times: 'No'"),
+        (report("inside", answers=("no", "no", "no", "[no]")), TELLS, "ANOTHER ANSWER: deactivated, 5 times: '[no]'"),
     ],
 )
 def test_what_is_said_of_what_was_seen(made: Report, code: int, shown: str) -> None:
