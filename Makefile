@@ -26,7 +26,7 @@ serve: $(VENV)/.runtime ## Start the service (options: ARGS="--http 127.0.0.1:90
 	@exec $(BIN)/gatebook serve $(ARGS)
 
 test: $(VENV)/.test ## Run the whole test suite (options: ARGS="-k name")
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: lint test ## Everything a change must pass: formatting, linters, types, imports, tests
 
